@@ -1,0 +1,2 @@
+//! wal-streamer.
+fn main() {}
