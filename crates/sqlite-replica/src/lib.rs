@@ -1,1 +1,27 @@
-//! sqlite-replica.
+//! A replica of one SQLite database in an object store, in Litestream 0.5's layout.
+//!
+//! Two halves: [`run`] follows a live database and writes; [`restore`] reads. Between them lies nothing but the store, and each
+//! promise is kept where it can be broken: P1 in `write::send` (durable = stored and synced), P2 in `restore` (only ends of
+//! files, whole result proven), P3 in `write::start` (nothing is uploaded over a history that is not ours), P4 in the
+//! create-only commit of every numbered object, P6 in [`Catalogue::load`].
+//! It knows no HTTP and no command line. Formats: `docs/formats/ltx.md`, `docs/formats/sqlite-replica.md`.
+
+mod batch;
+mod catalogue;
+mod error;
+mod identity;
+mod layout;
+mod restore;
+mod state;
+mod table;
+mod write;
+
+pub use catalogue::{Catalogue, Entry};
+pub use error::{Class, Error, Result};
+pub use identity::{Identity, Lineage};
+pub use layout::{LINEAGE_KEY, Layout, Level};
+pub use restore::{
+    Integrity, Point, Progress, RestoreOptions, RestorePlan, Restored, point_at, points, read_header, restore,
+};
+pub use state::StateDir;
+pub use write::{Config, Event, Finish, run};

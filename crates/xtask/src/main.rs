@@ -1,2 +1,66 @@
-//! xtask.
-fn main() {}
+//! What a person does in a checkout: see it work, run everything, measure.
+//!
+//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite` · `cargo xtask dist`
+
+#![allow(clippy::disallowed_methods, reason = "a task runner measures real time")]
+
+mod bench;
+mod demo;
+mod dist;
+mod suite;
+mod tools;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Watch a database die and come back
+    Demo {
+        /// Use a copy of this database instead of the built-in application; it is only read
+        #[arg(long, value_name = "PATH")]
+        db: Option<PathBuf>,
+    },
+    /// Run everything: format, lints, unit, property and end-to-end tests, interoperability
+    Test {
+        /// Add the long runs and the tests against MinIO, Garage and the litestream command
+        #[arg(long)]
+        full: bool,
+    },
+    /// Print tables of measurements
+    Bench {
+        /// What to measure: sqlite
+        #[arg(default_value = "sqlite")]
+        what: String,
+        /// Also measure with a 1 GiB database
+        #[arg(long)]
+        large: bool,
+    },
+    /// Build the small static binaries
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Demo { db } => demo::run(db),
+        Task::Test { full } => suite::run(full),
+        Task::Bench { what, large } => bench::run(&what, large),
+        Task::Dist => dist::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

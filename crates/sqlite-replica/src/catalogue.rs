@@ -1,0 +1,63 @@
+//! What a replica holds, from one LIST of its prefix.
+
+use crate::error::Result;
+use crate::layout::{Layout, Level};
+use futures::TryStreamExt;
+use ltx::{FileName, Txid};
+use store::Store;
+
+/// One LTX file in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Level it lies in.
+    pub level: Level,
+    /// TXIDs it covers.
+    pub name: FileName,
+    /// Key below the prefix.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// When the store says it was written, ms.
+    pub modified_ms: i64,
+}
+
+/// All LTX files of a replica, ordered by level, then TXID.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// The files.
+    pub entries: Vec<Entry>,
+    /// True if `highwater/lineage.json` is there.
+    pub has_lineage: bool,
+    /// True if Litestream 0.3 generations lie under the same prefix.
+    pub has_generations: bool,
+}
+
+impl Catalogue {
+    /// Lists the replica: one request per 1,000 objects. An unreachable store is an error, never an empty catalogue (P6).
+    pub async fn load(store: &Store) -> Result<Catalogue> {
+        let layout = Layout::of(store.kind());
+        let mut catalogue = Catalogue::default();
+        let mut listing = store.list("", None);
+        while let Some(meta) = listing.try_next().await? {
+            if let Some((level, name)) = layout.parse(&meta.key) {
+                catalogue.entries.push(Entry { level, name, key: meta.key, size: meta.size, modified_ms: meta.modified_ms });
+            } else if meta.key == crate::layout::LINEAGE_KEY {
+                catalogue.has_lineage = true;
+            } else if meta.key.starts_with("generations/") {
+                catalogue.has_generations = true;
+            }
+        }
+        catalogue.entries.sort_by_key(|e| (e.level, e.name.min, e.name.max));
+        Ok(catalogue)
+    }
+
+    /// The largest TXID in any level.
+    pub fn newest(&self) -> Option<Txid> {
+        self.entries.iter().map(|e| e.name.max).max()
+    }
+
+    /// The level 0 file with the largest TXID: where a writer continues.
+    pub fn newest_sync(&self) -> Option<&Entry> {
+        self.entries.iter().rfind(|e| e.level == Level::SYNC)
+    }
+}

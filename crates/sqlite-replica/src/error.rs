@@ -1,0 +1,133 @@
+//! What can go wrong with a replica, and what the caller may do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller may do about an [`Error`]; the doors turn it into an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Trying again may help (store unreachable, disk full).
+    Retriable,
+    /// The command or its configuration is wrong.
+    Usage,
+    /// A guard said no, or there is nothing to restore; nothing was changed.
+    Refused,
+    /// The replica is damaged; the message says what is provable.
+    Damaged,
+    /// Another writer owns the replica or the local database.
+    Fenced,
+}
+
+/// An error of a replica. One line: what, where, hint.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The live database could not be followed.
+    #[error(transparent)]
+    Tail(#[from] sqlite_tail::Error),
+    /// An object is not the LTX file it should be.
+    #[error("{place}: {source}")]
+    Ltx {
+        /// Object key or local path.
+        place: String,
+        /// The rule that is broken, and where.
+        source: ltx::Error,
+    },
+    /// A local file could not be read or written.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// SQLite refused the restored file.
+    #[error("{}: {what}", path.display())]
+    Integrity {
+        /// The file.
+        path: PathBuf,
+        /// The first finding.
+        what: String,
+    },
+    /// A guard said no.
+    #[error("{what}; {hint}")]
+    Refused {
+        /// What is not as it must be.
+        what: String,
+        /// What the operator can do.
+        hint: String,
+    },
+    /// There is nothing to restore.
+    #[error("{what}; {hint}")]
+    Nothing {
+        /// What was looked for.
+        what: String,
+        /// What the operator can do.
+        hint: String,
+    },
+    /// Another writer owns the replica, or another process follows the same database.
+    #[error("fenced: {what}; {hint}")]
+    Fenced {
+        /// Who or what was found.
+        what: String,
+        /// What the operator can do.
+        hint: String,
+    },
+    /// The chain of the replica has a hole or a wrong object.
+    #[error("replica damaged: {what}; {hint}")]
+    Damaged {
+        /// What is missing or wrong.
+        what: String,
+        /// What is provable.
+        hint: String,
+    },
+    /// Told to stop before the start was complete.
+    #[error("stopped before it was done; nothing is lost, start again")]
+    Stopped,
+}
+
+impl Error {
+    /// What the caller may do.
+    pub fn class(&self) -> Class {
+        match self {
+            Error::Store(store::Error::Fenced { .. }) | Error::Fenced { .. } => Class::Fenced,
+            Error::Store(e) => match e.class() {
+                store::Class::Retriable | store::Class::Unknown => Class::Retriable,
+                store::Class::Fatal | store::Class::Refused => Class::Usage,
+            },
+            Error::Tail(e) => match e.class() {
+                sqlite_tail::Class::Retriable => Class::Retriable,
+                sqlite_tail::Class::Fatal => Class::Retriable,
+                sqlite_tail::Class::Refused => Class::Refused,
+            },
+            Error::Io { .. } | Error::Stopped => Class::Retriable,
+            Error::Ltx { .. } | Error::Damaged { .. } | Error::Integrity { .. } => Class::Damaged,
+            Error::Refused { .. } | Error::Nothing { .. } => Class::Refused,
+        }
+    }
+
+    /// True if a running writer goes on trying: whatever the store or the disk say may pass (credentials are rotated, a bucket is
+    /// created, space is freed), only a fence does not.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Error::Store(e) if !e.is_fenced()) || matches!(self, Error::Io { .. })
+    }
+
+    /// An [`Error::Io`] with its path.
+    pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { path, doing, source }
+    }
+
+    /// An [`Error::Ltx`] with its place; damage inside a stream that failed to arrive stays what it is.
+    pub(crate) fn ltx(place: &str) -> impl FnOnce(ltx::Error) -> Error {
+        let place = place.to_owned();
+        move |source| Error::Ltx { place, source }
+    }
+}

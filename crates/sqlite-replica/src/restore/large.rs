@@ -1,0 +1,134 @@
+//! A large file, decoded in parts: ranged GETs along the page index, the checksums of the parts combined in order.
+
+use crate::catalogue::Entry;
+use crate::error::{Error, Result};
+use crate::restore::execute::{Progress, blocking, check, missing};
+use crate::restore::target::Target;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use ltx::{
+    HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, Piece, TRAILER_SIZE, decode_run, parse_index_tail, verify_parts,
+};
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, Write};
+use std::ops::Range;
+use std::sync::Arc;
+use store::Store;
+
+/// Compressed bytes of one part.
+const PART: u64 = 2 << 20;
+/// First guess of how much of the end holds the index.
+const TAIL: u64 = 64 << 10;
+
+/// An index larger than this goes to an unlinked file beside the output instead of into memory (P7).
+const INDEX_IN_MEMORY: u64 = 4 << 20;
+
+/// Fetches, verifies and applies `file`.
+pub(crate) async fn apply(
+    store: &Store,
+    file: &Entry,
+    newest: &Header,
+    target: &Arc<Target>,
+    parallelism: usize,
+    progress: &Arc<Progress>,
+) -> Result<()> {
+    let head = get(store, file, 0..HEADER_SIZE as u64, progress).await?;
+    let head: [u8; HEADER_SIZE] = head[..].try_into().map_err(|_| short(file))?;
+    let header = Header::from_bytes(&head).map_err(Error::ltx(&file.key))?;
+    check(file, &header, newest)?;
+    let (index, offset, trailer) = fetch_index(store, file, target, progress).await?;
+    let (parts, index) = parts(file, &header, index, offset)?;
+
+    let pieces: Vec<Piece> = futures::stream::iter(parts)
+        .map(|range| {
+            let (target, key, page_size) = (target.clone(), file.key.clone(), header.page_size);
+            async move {
+                let bytes = get(store, file, range.clone(), progress).await?;
+                blocking(move || {
+                    let mut write = |pgno: u32, page: &[u8]| target.offer(pgno, page).map_err(ltx::Error::from);
+                    decode_run(&bytes, page_size, range.start, &mut write).map_err(Error::ltx(&key))
+                })
+                .await
+            }
+        })
+        .buffered(parallelism)
+        .try_collect()
+        .await?;
+    verify_parts(&head, pieces.into_iter(), index, &trailer).map_err(Error::ltx(&file.key))?;
+    Ok(())
+}
+
+async fn get(store: &Store, file: &Entry, range: Range<u64>, progress: &Progress) -> Result<Bytes> {
+    let bytes = store.get_bytes(&file.key, Some(range)).await.map_err(|e| missing(e, file))?;
+    progress.add(bytes.len() as u64);
+    Ok(bytes)
+}
+
+/// The page index with terminator and length, its offset, and the trailer: one request, more for large indexes.
+async fn fetch_index(
+    store: &Store,
+    file: &Entry,
+    target: &Target,
+    progress: &Progress,
+) -> Result<(Box<dyn Read>, u64, [u8; TRAILER_SIZE])> {
+    let mut from = file.size.saturating_sub(TAIL);
+    loop {
+        let tail = get(store, file, from..file.size, progress).await?;
+        let trailer = tail[tail.len() - TRAILER_SIZE..].try_into().map_err(|_| short(file))?;
+        match parse_index_tail(&tail, file.size).map_err(Error::ltx(&file.key))? {
+            IndexTail::Complete { index, offset, .. } => return Ok((Box::new(Cursor::new(tail.slice_ref(index))), offset, trailer)),
+            IndexTail::NeedFrom(earlier) if earlier >= from => return Err(short(file)),
+            IndexTail::NeedFrom(earlier) if file.size - earlier <= INDEX_IN_MEMORY => from = earlier,
+            IndexTail::NeedFrom(earlier) => {
+                // `earlier` is where the end-of-pages mark stands: six zero bytes before the index.
+                let offset = earlier + END_OF_PAGES;
+                let spooled = spool(store, file, earlier..file.size - TRAILER_SIZE as u64, target, progress).await?;
+                return Ok((Box::new(spooled), offset, trailer));
+            }
+        }
+    }
+}
+
+/// Bytes of the mark between the last page and the index.
+const END_OF_PAGES: u64 = 6;
+
+/// A large index, in an unlinked file; the mark before it is checked and skipped.
+async fn spool(store: &Store, file: &Entry, range: Range<u64>, target: &Target, progress: &Progress) -> Result<BufReader<File>> {
+    let failed = || Error::io(target.temp(), "spool the page index beside");
+    let dir = target.temp().parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let mut spool = tempfile::tempfile_in(dir).map_err(failed())?;
+    let mut at = range.start;
+    while at < range.end {
+        let end = range.end.min(at + INDEX_IN_MEMORY);
+        spool.write_all(&get(store, file, at..end, progress).await?).map_err(failed())?;
+        at = end;
+    }
+    let mut mark = [0; END_OF_PAGES as usize];
+    spool.rewind().and_then(|()| spool.read_exact(&mut mark)).map_err(failed())?;
+    if mark != [0; END_OF_PAGES as usize] {
+        return Err(short(file));
+    }
+    Ok(BufReader::new(spool))
+}
+
+/// Ranges of whole page frames of about [`PART`] bytes that cover all of them, and the digest of the index they came from.
+fn parts(file: &Entry, header: &Header, index: Box<dyn Read>, offset: u64) -> Result<(Vec<Range<u64>>, IndexDigest)> {
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    let mut reader = IndexReader::new(index, header, offset);
+    for entry in &mut reader {
+        let entry = entry.map_err(Error::ltx(&file.key))?;
+        match parts.last_mut().filter(|p| p.end - p.start < PART) {
+            Some(part) => part.end = entry.offset + entry.size,
+            None => parts.push(entry.offset..entry.offset + entry.size),
+        }
+    }
+    let digest = reader.digest().ok_or_else(|| short(file))?;
+    Ok((parts, digest))
+}
+
+fn short(file: &Entry) -> Error {
+    Error::Damaged {
+        what: format!("{} is shorter than its index says", file.key),
+        hint: "choose an older point with --txid".into(),
+    }
+}

@@ -1,0 +1,84 @@
+//! The checksum of every page as the replica has it: 8 bytes per page in a file beside the database.
+//!
+//! It is what a start compares the database with when the position in the WAL cannot be proven (a page diff instead of a
+//! full image), and what the rolling checksum of the whole database is carried forward from. Kept on disk, so that
+//! memory does not grow with the database (P7). Entry `n` (little-endian u64) is page `n + 1`; 0 = page absent.
+//! Updates are idempotent and are redone from the staged file after a crash.
+
+use crate::error::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Page checksums on disk.
+#[derive(Debug)]
+pub(crate) struct PageTable {
+    file: File,
+    path: PathBuf,
+    pages: u32,
+}
+
+impl PageTable {
+    /// Opens or creates the table.
+    pub(crate) fn open(path: &Path) -> Result<PageTable> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Error::io(path, "open the page table"))?;
+        let len = file.metadata().map_err(Error::io(path, "stat the page table"))?.len();
+        Ok(PageTable { file, path: path.to_owned(), pages: (len / 8) as u32 })
+    }
+
+    /// Checksum of a page, `None` if the replica does not have it.
+    pub(crate) fn get(&self, pgno: u32) -> Result<Option<u64>> {
+        if pgno > self.pages {
+            return Ok(None);
+        }
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, offset(pgno)).map_err(Error::io(&self.path, "read the page table"))?;
+        Ok(Some(u64::from_le_bytes(bytes)).filter(|c| *c != 0))
+    }
+
+    /// Sets the checksum of a page.
+    pub(crate) fn set(&mut self, pgno: u32, checksum: u64) -> Result<()> {
+        self.file
+            .write_all_at(&checksum.to_le_bytes(), offset(pgno))
+            .map_err(Error::io(&self.path, "write the page table"))?;
+        self.pages = self.pages.max(pgno);
+        Ok(())
+    }
+
+    /// Sets consecutive entries from `first` on.
+    pub(crate) fn set_run(&mut self, first: u32, checksums: &[u64]) -> Result<()> {
+        let bytes: Vec<u8> = checksums.iter().flat_map(|c| c.to_le_bytes()).collect();
+        self.file.write_all_at(&bytes, offset(first)).map_err(Error::io(&self.path, "write the page table"))?;
+        self.pages = self.pages.max(first + checksums.len() as u32 - 1);
+        Ok(())
+    }
+
+    /// Drops the entries of pages beyond `commit`; gives what they were, so that a rolling checksum can follow.
+    pub(crate) fn tail(&self, commit: u32) -> Result<Vec<u64>> {
+        ((commit + 1)..=self.pages).filter_map(|p| self.get(p).transpose()).collect()
+    }
+
+    /// Cuts the table to `commit` pages.
+    pub(crate) fn truncate(&mut self, commit: u32) -> Result<()> {
+        if commit < self.pages {
+            self.file.set_len(u64::from(commit) * 8).map_err(Error::io(&self.path, "cut the page table"))?;
+            self.pages = commit;
+        }
+        Ok(())
+    }
+
+    /// Makes the table durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io(&self.path, "sync the page table"))
+    }
+}
+
+fn offset(pgno: u32) -> u64 {
+    u64::from(pgno - 1) * 8
+}

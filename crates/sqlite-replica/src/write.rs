@@ -1,0 +1,12 @@
+//! From a live database to a replica: claim, first image, one level 0 file per sync, resume by proof.
+
+mod begin;
+mod engine;
+mod event;
+mod image;
+mod send;
+mod stage;
+mod start;
+
+pub use engine::{Config, Finish, run};
+pub use event::Event;

@@ -1,0 +1,78 @@
+//! What a writer tells its surroundings; the doors turn it into log lines and metrics.
+
+use std::time::Duration;
+
+/// One change of state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// No database file yet.
+    Waiting,
+    /// Attached to the database.
+    Attached {
+        /// Bytes per page.
+        page_size: u32,
+    },
+    /// The replica is ours under this epoch.
+    Claimed {
+        /// Number of the claim.
+        epoch: u32,
+        /// TXID the claim took, 0 if a side object or the first image is the claim.
+        txid: u64,
+    },
+    /// The position in the WAL was proven: nothing to compare.
+    Resumed,
+    /// The position could not be proven: the database was compared with the page table.
+    Compared {
+        /// Why.
+        reason: String,
+        /// Pages that differed.
+        pages: u64,
+    },
+    /// A full image begins.
+    ImageStarted {
+        /// Pages.
+        pages: u32,
+        /// Why.
+        why: &'static str,
+    },
+    /// Committed data was seen that is not in the store.
+    Behind {
+        /// Frames in the WAL not yet taken.
+        wal_bytes: u64,
+    },
+    /// Everything up to this point is restorable from the store alone (P1).
+    Durable {
+        /// TXID of the file.
+        txid: u64,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Pages in the database.
+        db_pages: u32,
+        /// From the first commit in the file being seen to durable.
+        lag: Duration,
+        /// Duration of the PUT.
+        put: Duration,
+    },
+    /// Nothing in the WAL that is not in the store.
+    CaughtUp,
+    /// The store did not take it; it will be tried again.
+    UploadFailed {
+        /// Why, one line.
+        error: String,
+        /// Class for the metric label.
+        reason: &'static str,
+        /// When it will be tried again.
+        retry_in: Duration,
+    },
+    /// The store cannot refuse a second create: single-writer mode.
+    WeakStore,
+    /// Work of the tail since the last such event.
+    Tail {
+        /// Checkpoints made by us.
+        checkpoints: u64,
+        /// Longest time the write lock was held, ns.
+        barrier_max_ns: u64,
+        /// Bytes of the WAL file.
+        wal_bytes: u64,
+    },
+}

@@ -1,0 +1,49 @@
+//! One object on its way: durable means that the store has it *and* the WAL it came from is on the disk (P1, trap 10).
+//!
+//! With `synchronous=NORMAL` the application syncs nothing at a commit; were only the replica durable, a power loss would leave the
+//! local database behind the replica.
+
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use clock::Clock;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Commit, PutOptions, Store};
+
+/// Options of an LTX object: its commit time and write id ride as metadata.
+pub(crate) fn options(timestamp_ms: i64, write_id: [u8; 6]) -> PutOptions {
+    PutOptions::create()
+        .with_metadata("litestream-timestamp", clock::format_unix_ms(timestamp_ms))
+        .with_metadata(store::WRITE_ID, hex::encode(write_id))
+        .with_modified_ms(timestamp_ms)
+}
+
+/// Commits `body` under its number and syncs the WAL meanwhile. Gives the duration of the PUT.
+pub(crate) async fn send(
+    store: Store,
+    key: String,
+    body: Bytes,
+    options: PutOptions,
+    wal: Option<(Arc<File>, PathBuf)>,
+    clock: Arc<dyn Clock>,
+) -> Result<Duration> {
+    let started = clock.monotonic_ns();
+    let put = async {
+        let committed: Commit = store.commit(&key, body, &options).await?;
+        tracing::trace!(key, ?committed, "put");
+        Ok::<_, Error>(Duration::from_nanos(clock.monotonic_ns() - started))
+    };
+    let sync = async {
+        let Some(wal) = wal else { return Ok(()) };
+        crate::restore::blocking(move || sync_wal(&wal)).await
+    };
+    let (put, ()) = tokio::try_join!(put, sync)?;
+    Ok(put)
+}
+
+/// Makes what the WAL holds survive a power loss.
+pub(crate) fn sync_wal((file, path): &(Arc<File>, PathBuf)) -> Result<()> {
+    file.sync_data().map_err(Error::io(path, "sync the WAL of"))
+}

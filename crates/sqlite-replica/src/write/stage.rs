@@ -1,0 +1,182 @@
+//! One batch becomes one LTX file, staged on the volume before it is sent.
+//!
+//! Staging makes a resend after a crash byte-identical (P1, P4), and reading the staged file back is the first proof of it.
+//! Growth rule: when the database grew, pages that no WAL frame carried are taken from the caller (SQLite leaves freelist pages
+//! unwritten), else later restores stop at a hole. Shrink rule: pages beyond the new size are dropped.
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::state::{Mark, Staged};
+use crate::table::PageTable;
+use ltx::checksum::{self, Rolling};
+use ltx::{Decoder, Encoder, Extension, Header, PageEncoding, PageSize, Txid};
+use sha2::{Digest, Sha256};
+use sqlite_tail::Position;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+
+/// What the next level 0 file will say of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Next {
+    pub(crate) txid: Txid,
+    pub(crate) stamp: Extension,
+    pub(crate) timestamp_ms: i64,
+    /// Where the captured range begins in the WAL, bytes.
+    pub(crate) wal_from: u64,
+    /// Where it ends.
+    pub(crate) to: Position,
+}
+
+impl Next {
+    /// The header of the file; WAL fields are truthful, so that Litestream can take over.
+    pub(crate) fn header(&self, page_size: PageSize, commit: u32, rolling: u64) -> Header {
+        let end = self.to.wal_offset();
+        let salted = self.to.salt1 != 0 || self.to.salt2 != 0;
+        Header {
+            page_size,
+            commit,
+            min_txid: self.txid,
+            max_txid: self.txid,
+            timestamp_ms: self.timestamp_ms,
+            wal_offset: if salted { self.wal_from.min(end) } else { 0 },
+            wal_size: if salted { end.saturating_sub(self.wal_from) } else { 0 },
+            wal_salt1: self.to.salt1,
+            wal_salt2: self.to.salt2,
+            node_id: rolling,
+            reserved: self.stamp.to_reserved(),
+        }
+    }
+}
+
+/// Writes `batch` to `path` and makes it durable. `fill` gives a page that grew into being without a WAL frame.
+pub(crate) fn stage(
+    path: &Path,
+    batch: &Batch,
+    table: &PageTable,
+    before: &Mark,
+    next: &Next,
+    mut fill: impl FnMut(u32, &mut [u8]) -> Result<()>,
+) -> Result<(Staged, Mark)> {
+    let page_size = PageSize::new(before.page_size).map_err(Error::ltx("page size"))?;
+    let commit = batch.commit().unwrap_or(before.commit);
+    let pages = Pages { batch, grown: (before.commit, commit), lock: page_size.lock_page(), size: page_size.bytes() };
+
+    let mut rolling = Rolling::from_value(before.rolling);
+    for gone in table.tail(commit)? {
+        rolling.replace(Some(gone), None);
+    }
+    pages.for_each(&mut fill, |pgno, page| {
+        rolling.replace(table.get(pgno)?, Some(checksum::page_checksum(pgno, page)));
+        Ok(())
+    })?;
+
+    let place = path.display().to_string();
+    let file = File::create(path).map_err(Error::io(path, "create"))?;
+    let header = next.header(page_size, commit, rolling.value());
+    let mut encoder = Encoder::new(BufWriter::new(Digesting::new(file)), header, PageEncoding::Frame).map_err(Error::ltx(&place))?;
+    pages.for_each(&mut fill, |pgno, page| encoder.page(pgno, page).map_err(Error::ltx(&place)))?;
+    let (writer, _) = encoder.finish().map_err(Error::ltx(&place))?;
+    let staged = finish(writer, path)?;
+    let mark = Mark {
+        page_size: before.page_size,
+        commit,
+        rolling: rolling.value(),
+        timestamp_ms: next.timestamp_ms,
+        position: next.to.into(),
+    };
+    Ok((staged, mark))
+}
+
+/// Makes a staged file durable; gives its size and digest.
+pub(crate) fn finish(writer: BufWriter<Digesting>, path: &Path) -> Result<Staged> {
+    let digesting = writer.into_inner().map_err(|e| Error::io(path, "write")(e.into_error()))?;
+    digesting.file.sync_data().map_err(Error::io(path, "sync"))?;
+    let size = digesting.file.metadata().map_err(Error::io(path, "stat"))?.len();
+    Ok(Staged { size, sha256: hex::encode(digesting.digest.finalize()) })
+}
+
+/// Carries the page table forward by a staged file. Idempotent: redone after a crash.
+pub(crate) fn apply(path: &Path, table: &mut PageTable) -> Result<()> {
+    let place = path.display().to_string();
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    let mut decoder = Decoder::new(BufReader::new(file)).map_err(Error::ltx(&place))?;
+    let (commit, size) = (decoder.header().commit, decoder.header().page_size.bytes());
+    let mut page = vec![0; size];
+    table.truncate(commit)?;
+    while let Some(pgno) = decoder.next_page(&mut page).map_err(Error::ltx(&place))? {
+        table.set(pgno, checksum::page_checksum(pgno, &page))?;
+    }
+    table.sync()
+}
+
+/// The bytes of a staged file, checked against what was recorded; `None` if they are not what was staged.
+pub(crate) fn reread(path: &Path, staged: &Staged) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok((hex::encode(Sha256::digest(&bytes)) == staged.sha256).then_some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path, "read")(e)),
+    }
+}
+
+/// The pages of a file: the batch within the new size, and what grew without a frame.
+struct Pages<'a> {
+    batch: &'a Batch,
+    grown: (u32, u32),
+    lock: u32,
+    size: usize,
+}
+
+impl Pages<'_> {
+    fn for_each(
+        &self,
+        fill: &mut impl FnMut(u32, &mut [u8]) -> Result<()>,
+        mut each: impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (old, commit) = self.grown;
+        let mut grown_next = old + 1;
+        let mut buffer = vec![0; self.size];
+        let mut fill_until = |end: u32, next: &mut u32, each: &mut dyn FnMut(u32, &[u8]) -> Result<()>| -> Result<()> {
+            while *next < end && *next <= commit {
+                if *next != self.lock {
+                    fill(*next, &mut buffer)?;
+                    each(*next, &buffer)?;
+                }
+                *next += 1;
+            }
+            Ok(())
+        };
+        self.batch.for_each(|pgno, page| {
+            if pgno > commit || pgno == self.lock {
+                return Ok(());
+            }
+            fill_until(pgno, &mut grown_next, &mut each)?;
+            grown_next = grown_next.max(pgno + 1);
+            each(pgno, page)
+        })?;
+        fill_until(commit.saturating_add(1), &mut grown_next, &mut each)
+    }
+}
+
+/// Writes and digests at once.
+pub(crate) struct Digesting {
+    pub(crate) file: File,
+    pub(crate) digest: Sha256,
+}
+
+impl Digesting {
+    pub(crate) fn new(file: File) -> Digesting {
+        Digesting { file, digest: Sha256::new() }
+    }
+}
+
+impl Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.digest.update(&bytes[..n]);
+        Ok(n)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,55 @@
+//! Which files this process is attached to, by (dev, inode): the guard against trap 7.
+//!
+//! POSIX locks belong to the process: closing *any* descriptor of a file drops all of them. So whoever wants to
+//! look into a database file asks here, with `stat` alone, before it opens anything.
+
+use crate::Error;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Identity of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId {
+    dev: u64,
+    ino: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(meta: &fs::Metadata) -> Self {
+        Self { dev: meta.dev(), ino: meta.ino() }
+    }
+}
+
+static ATTACHED: Mutex<Vec<FileId>> = Mutex::new(Vec::new());
+
+fn attached() -> MutexGuard<'static, Vec<FileId>> {
+    ATTACHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the file at `path` is attached by this process; opens nothing.
+pub fn is_attached(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| attached().contains(&FileId::of(&meta)))
+}
+
+/// A file marked as attached until dropped.
+#[derive(Debug)]
+pub(crate) struct Registration(FileId);
+
+impl Registration {
+    pub(crate) fn new(id: FileId, path: &Path) -> Result<Self, Error> {
+        let mut list = attached();
+        if list.contains(&id) {
+            return Err(Error::refused(path, "already attached in this process", "list it once"));
+        }
+        list.push(id);
+        Ok(Self(id))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        attached().retain(|id| *id != self.0);
+    }
+}

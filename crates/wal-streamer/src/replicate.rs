@@ -1,0 +1,149 @@
+//! `wal-streamer replicate`: one writer per database, one store client each, one process.
+
+use crate::cli::Replicate;
+use crate::observe::Observed;
+use clock::{Clock, IdGen, SystemClock, SystemIds};
+use sqlite_replica::{Class, Config, Error, Finish, Identity};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{OpenConfig, StoreUrl};
+use telemetry::{BuildInfo, Exit, Health, Registry, Shutdown, StoreMetrics, StreamerMetrics, http};
+use tokio::sync::watch;
+
+/// A stalled main loop is noticed after this time.
+const LIVE_LIMIT: Duration = Duration::from_secs(60);
+
+/// One database and where it goes.
+struct Pair {
+    database: PathBuf,
+    url: StoreUrl,
+    text: String,
+}
+
+pub(crate) async fn run(args: Replicate) -> Exit {
+    match replicate(args).await {
+        Ok(exit) => exit,
+        Err(usage) => {
+            eprintln!("wal-streamer: {usage}");
+            Exit::Usage
+        }
+    }
+}
+
+/// Runs all writers; an `Err` is a usage error, before anything began.
+async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
+    let pairs = pairs(&args)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdGen> = Arc::new(SystemIds::default());
+    let registry = Arc::new(Registry::new(&BuildInfo::of("wal-streamer"), clock.clone())?);
+    let metrics = Arc::new(StreamerMetrics::new(&registry)?);
+    let requests = Arc::new(StoreMetrics::new(&registry)?);
+    let health = Arc::new(Health::new(clock.clone(), LIVE_LIMIT));
+    let shutdown = Shutdown::on_signals()?;
+
+    let observed: Vec<Arc<Observed>> = pairs
+        .iter()
+        .map(|pair| Arc::new(Observed::new(&pair.database, &pair.text, metrics.db(&label(&pair.database)), clock.clone(), health.clone())))
+        .collect();
+    let server = match args.listen {
+        None => None,
+        Some(addr) => {
+            let all = observed.clone();
+            let status = Arc::new(move || serde_json::json!({ "databases": all.iter().map(|o| o.status()).collect::<Vec<_>>() }));
+            let server = http::serve(addr, registry.clone(), health.clone(), status, shutdown.clone()).await?;
+            tracing::info!(addr = %server.addr(), "serving");
+            Some(server)
+        }
+    };
+    health.set_started();
+    let beating = tokio::spawn(beat(health.clone()));
+    let (stop, stopped) = watch::channel(false);
+    let forward = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.cancelled().await;
+            stop.send_replace(true);
+        }
+    });
+
+    let writers = pairs.into_iter().zip(observed).map(|(pair, observed)| {
+        let (args, clock, ids, requests, stopped) = (&args, clock.clone(), ids.clone(), requests.clone(), stopped.clone());
+        async move {
+            let config = Config {
+                database: pair.database.clone(),
+                replica: pair.text.clone(),
+                identity: Identity { cluster: args.cluster.clone(), app: args.app.clone(), database: label(&pair.database) },
+                sync_interval: args.sync_interval,
+                drain: args.drain,
+                adopt: args.adopt,
+                once: args.once,
+                convert_to_wal: args.convert_to_wal,
+            };
+            let store = store::open(&pair.url, OpenConfig::new(clock.clone(), ids.clone())).await.map_err(Error::from);
+            let finish = match store {
+                Ok(store) => {
+                    store.set_observer(Arc::new(crate::observe::Requests(requests)));
+                    let events = observed.clone();
+                    sqlite_replica::run(config, store, clock, ids, Arc::new(move |event| events.take(event)), stopped).await
+                }
+                Err(error) => Err(error),
+            };
+            let exit = exit_of(&finish);
+            if let Err(error) = &finish {
+                observed.failed(error);
+                eprintln!("wal-streamer: {}: {error}", pair.database.display());
+            }
+            exit
+        }
+    });
+    let exits = futures::future::join_all(writers).await;
+    forward.abort();
+    beating.abort();
+    shutdown.cancel();
+    if let Some(server) = server {
+        server.stopped().await;
+    }
+    Ok(exits.into_iter().max().unwrap_or(Exit::Done))
+}
+
+async fn beat(health: Arc<Health>) {
+    loop {
+        health.beat();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// The pairs of the command line, or those of the description.
+fn pairs(args: &Replicate) -> anyhow::Result<Vec<Pair>> {
+    anyhow::ensure!(!args.pairs.is_empty(), "name a database and the URL of its replica; see wal-streamer replicate --help");
+    anyhow::ensure!(args.pairs.len().is_multiple_of(2), "databases and URLs come in pairs: {} arguments were given", args.pairs.len());
+    let mut pairs: Vec<Pair> = Vec::new();
+    for pair in args.pairs.chunks(2) {
+        let (database, text) = (PathBuf::from(&pair[0]), pair[1].clone());
+        let url = StoreUrl::parse(&text)?;
+        anyhow::ensure!(!pairs.iter().any(|p| p.database == database), "{} is named twice", database.display());
+        anyhow::ensure!(!pairs.iter().any(|p| p.text == text), "{text} is named twice; a replica holds one database");
+        pairs.push(Pair { database, url, text });
+    }
+    Ok(pairs)
+}
+
+/// The name of a database in claims and metrics.
+fn label(database: &Path) -> String {
+    database.file_name().map_or_else(|| database.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+fn exit_of(finish: &sqlite_replica::Result<Finish>) -> Exit {
+    match finish {
+        Ok(Finish::Complete) => Exit::Done,
+        Ok(Finish::Partial) => Exit::Partial,
+        Err(error) => match error.class() {
+            Class::Retriable => Exit::Failed,
+            Class::Usage => Exit::Usage,
+            Class::Refused => Exit::Refused,
+            Class::Damaged => Exit::Damaged,
+            Class::Fenced => Exit::Fenced,
+        },
+    }
+}

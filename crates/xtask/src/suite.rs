@@ -1,0 +1,48 @@
+//! `cargo xtask test`: everything, on a clean machine too. What cannot be had is named, and what it would have proven.
+
+use crate::tools::{self, go_program, has, install, litestream_vfs};
+use anyhow::Result;
+use std::process::Command;
+
+/// Shared objects of both page-encoding generations of Litestream 0.5.
+const LITESTREAM_VFS: [(&str, &str); 2] = [("0.5.15", "HIGHWATER_LITESTREAM_VFS_OLD"), ("0.5.17", "HIGHWATER_LITESTREAM_VFS_NEW")];
+const LITESTREAM: [(&str, &str); 2] = [("v0.5.6", "HIGHWATER_LITESTREAM_OLD"), ("latest", "HIGHWATER_LITESTREAM_NEW")];
+/// MinIO publishes no release tags through the module proxy any more; this is its newest version there.
+const MINIO: &str = "v0.0.0-20260212201848-7aac2a2c5b7c";
+
+/// Runs all tests; `full` adds the long ones and those against other servers.
+pub(crate) fn run(full: bool) -> Result<()> {
+    install(&[("sqlite3", "sqlite3"), ("zstd", "zstd"), ("age", "age")]);
+    tools::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
+    tools::run(Command::new("cargo").args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+
+    let mut tests = Command::new("cargo");
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    for (version, variable) in LITESTREAM_VFS {
+        match litestream_vfs(version) {
+            Some(path) => drop(tests.env(variable, path)),
+            None => println!("SKIP interoperability with litestream-vfs {version}: its Python package could not be fetched"),
+        }
+    }
+    if full {
+        tests.env("HIGHWATER_FULL", "1");
+        for (version, variable) in LITESTREAM {
+            match go_program("github.com/benbjohnson/litestream/cmd/litestream", version, "litestream") {
+                Some(path) => drop(tests.env(variable, path)),
+                None => println!("SKIP interoperability with litestream {version}: it could not be built"),
+            }
+        }
+        match go_program("github.com/minio/minio", MINIO, "minio") {
+            Some(path) => drop(tests.env("HIGHWATER_MINIO", path)),
+            None => println!("SKIP MinIO: it could not be built"),
+        }
+        if has("garage") {
+            tests.env("HIGHWATER_GARAGE", "garage");
+        } else {
+            println!("SKIP Garage: install it with `cargo install garage` (about 10 minutes)");
+        }
+    }
+    // The end-to-end tests start these.
+    tools::run(Command::new("cargo").args(["build", "--workspace", "--bins"]))?;
+    tools::run(&mut tests)
+}

@@ -1,0 +1,90 @@
+//! Programs the tests compare with: found, or installed from the distribution and the language registries.
+
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Runs a command and fails with its name if it does.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {}", name(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", name(command));
+    }
+    Ok(())
+}
+
+fn name(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a command without showing what it prints.
+fn quiet(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// True if `program` is on the path.
+pub(crate) fn has(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Distribution packages for programs that are missing; what cannot be installed is named, and its tests skip.
+pub(crate) fn install(programs: &[(&str, &str)]) {
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| !has(program)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let installed = has("apt-get") && quiet("id", &["-u"]) && {
+        let mut args = vec!["install", "-y", "--no-install-recommends"];
+        args.extend(&packages);
+        quiet("apt-get", &["update"]) && quiet("apt-get", &args)
+    };
+    if !installed {
+        println!("not installed: {} (the tests that need them print why they skip)", packages.join(", "));
+    }
+}
+
+/// Where downloaded parts are kept between runs.
+pub(crate) fn cache() -> PathBuf {
+    Path::new("target").join("interop")
+}
+
+/// The released Litestream shared object of one version, from its Python package; `None` if it cannot be had.
+pub(crate) fn litestream_vfs(version: &str) -> Option<PathBuf> {
+    let dir = cache().join(format!("vfs-{version}"));
+    let library = dir.join("litestream_vfs").join("litestream-vfs.so");
+    if !library.is_file() {
+        let wheels = dir.join("wheel");
+        let package = format!("litestream-vfs=={version}");
+        let wheels_text = wheels.to_string_lossy().into_owned();
+        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "-d", &wheels_text, &package];
+        if !quiet("python3", &pip) {
+            return None;
+        }
+        let wheel = wheels.read_dir().ok()?.filter_map(|e| Some(e.ok()?.path())).next()?;
+        let unpack = ["-m", "zipfile", "-e", wheel.to_str()?, dir.to_str()?];
+        if !quiet("python3", &unpack) {
+            return None;
+        }
+    }
+    library.canonicalize().ok()
+}
+
+/// A Go program at a version, built from its module; `None` if it cannot be had.
+pub(crate) fn go_program(module: &str, version: &str, name: &str) -> Option<PathBuf> {
+    let dir = cache().join(format!("{name}-{version}"));
+    let program = dir.join(name);
+    if !program.is_file() {
+        std::fs::create_dir_all(&dir).ok()?;
+        let bin = dir.canonicalize().ok()?;
+        println!("building {name} {version}");
+        let status = Command::new("go").args(["install", &format!("{module}@{version}")]).env("GOBIN", bin).env("GOFLAGS", "").status();
+        if !status.is_ok_and(|s| s.success()) {
+            return None;
+        }
+    }
+    program.canonicalize().ok()
+}
