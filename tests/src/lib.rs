@@ -1,1 +1,27 @@
-//! End-to-end tests over the real binaries.
+//! End-to-end tests over the real binaries, and what they share.
+//!
+//! Every test drives `wal-streamer`, `restore` and `hw-app` as processes, against a real S3 server or a directory, and
+//! judges them by what an operator sees: exit code, last line, what is in the store, what comes back. Waiting is always
+//! for something, and bounded. `HIGHWATER_FULL=1` runs the long versions, `HIGHWATER_SEED` repeats a random one.
+
+#![allow(clippy::disallowed_methods, reason = "a test measures real time")]
+
+mod outcome;
+mod place;
+mod streamer;
+mod volume;
+
+pub use outcome::{Outcome, run};
+pub use place::Place;
+pub use streamer::Streamer;
+pub use volume::{Volume, fold, snapshot};
+
+use std::time::Duration;
+
+/// Longer than anything takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether the long versions of the tests were asked for.
+pub fn full() -> bool {
+    std::env::var_os("HIGHWATER_FULL").is_some_and(|value| value == "1")
+}

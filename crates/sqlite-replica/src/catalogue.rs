@@ -1,9 +1,10 @@
 //! What a replica holds, from one LIST of its prefix.
 
 use crate::error::Result;
-use crate::layout::{Layout, Level};
+use crate::layout::{self, LINEAGE_KEY, Layout, Level};
 use futures::TryStreamExt;
 use ltx::{FileName, Txid};
+use std::collections::BTreeSet;
 use store::Store;
 
 /// One LTX file in the store.
@@ -26,6 +27,8 @@ pub struct Entry {
 pub struct Catalogue {
     /// The files.
     pub entries: Vec<Entry>,
+    /// Level 0 files beyond TXID 1 that hold every page.
+    pub images: BTreeSet<Txid>,
     /// True if `highwater/lineage.json` is there.
     pub has_lineage: bool,
     /// True if Litestream 0.3 generations lie under the same prefix.
@@ -41,7 +44,9 @@ impl Catalogue {
         while let Some(meta) = listing.try_next().await? {
             if let Some((level, name)) = layout.parse(&meta.key) {
                 catalogue.entries.push(Entry { level, name, key: meta.key, size: meta.size, modified_ms: meta.modified_ms });
-            } else if meta.key == crate::layout::LINEAGE_KEY {
+            } else if let Some(txid) = layout::parse_image(&meta.key) {
+                catalogue.images.insert(txid);
+            } else if meta.key == LINEAGE_KEY {
                 catalogue.has_lineage = true;
             } else if meta.key.starts_with("generations/") {
                 catalogue.has_generations = true;
@@ -51,13 +56,13 @@ impl Catalogue {
         Ok(catalogue)
     }
 
+    /// True if a chain may begin with this file: it holds every page.
+    pub fn is_base(&self, entry: &Entry) -> bool {
+        entry.name.min == Txid::FIRST || (entry.level == Level::SYNC && self.images.contains(&entry.name.min))
+    }
+
     /// The largest TXID in any level.
     pub fn newest(&self) -> Option<Txid> {
         self.entries.iter().map(|e| e.name.max).max()
-    }
-
-    /// The level 0 file with the largest TXID: where a writer continues.
-    pub fn newest_sync(&self) -> Option<&Entry> {
-        self.entries.iter().rfind(|e| e.level == Level::SYNC)
     }
 }

@@ -29,6 +29,19 @@ pub enum Layout {
 /// Side object that says whose replica this is; created once.
 pub const LINEAGE_KEY: &str = "highwater/lineage.json";
 
+/// Empty side objects that name the level 0 files which hold every page of the database.
+const IMAGES: &str = "highwater/images/";
+
+/// Side object that says: the level 0 file `txid` is a full image.
+pub(crate) fn image_key(txid: Txid) -> String {
+    format!("{IMAGES}{txid}")
+}
+
+/// The TXID of an [`image_key`].
+pub(crate) fn parse_image(key: &str) -> Option<Txid> {
+    key.strip_prefix(IMAGES)?.parse().ok()
+}
+
 impl Layout {
     /// The layout Litestream would look for in this kind of store.
     pub fn of(kind: Kind) -> Layout {

@@ -136,7 +136,7 @@ pub async fn restore(
 
 /// Compares the result with the rolling checksum in the newest header, where we wrote that (P2).
 fn prove(header: &Header, target: &Target, newest: &Entry) -> Result<bool> {
-    if Extension::from_reserved(&header.reserved).is_none() {
+    if Extension::from_reserved(&header.reserved).is_none() || header.node_id == 0 {
         return Ok(false);
     }
     if header.node_id == target.rolling() {

@@ -11,7 +11,7 @@ use std::fmt;
 /// The files to apply, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestorePlan {
-    /// Oldest first; the first begins at TXID 1, each continues the one before.
+    /// Oldest first; the first is a full image, each continues the one before.
     pub files: Vec<Entry>,
 }
 
@@ -26,7 +26,7 @@ impl RestorePlan {
                 hint: format!("the newest is {newest}; `restore list` shows all points"),
             });
         }
-        let plan = RestorePlan { files: chain(&catalogue.entries, target) };
+        let plan = RestorePlan { files: chain(catalogue, target) };
         match plan.reaches() {
             Some(reached) if reached == target => Ok(plan),
             Some(reached) if txid.is_some() && catalogue.entries.iter().any(|e| e.name.min <= target && e.name.max > target) => {
@@ -40,7 +40,7 @@ impl RestorePlan {
                 hint: format!("everything up to {reached} is intact: restore it with --txid {reached}"),
             }),
             None => Err(Error::Damaged {
-                what: "no file begins at TXID 1, so there is no full image to start from".into(),
+                what: "there is no full image to start from".into(),
                 hint: format!("the oldest file begins at {}", oldest(catalogue)),
             }),
         }
@@ -66,11 +66,11 @@ impl fmt::Display for RestorePlan {
     }
 }
 
-/// The greedy chain from TXID 1 towards `target`; empty if nothing begins at 1.
-fn chain(entries: &[Entry], target: Txid) -> Vec<Entry> {
-    let usable = || entries.iter().filter(|e| e.name.max <= target);
+/// The greedy chain from the newest full image towards `target`; empty if there is no image.
+fn chain(catalogue: &Catalogue, target: Txid) -> Vec<Entry> {
+    let usable = || catalogue.entries.iter().filter(|e| e.name.max <= target);
     let further = |e: &&Entry| (e.name.max, std::cmp::Reverse(e.name.min), e.level);
-    let Some(base) = usable().filter(|e| e.name.min.get() == 1).max_by_key(further) else { return Vec::new() };
+    let Some(base) = usable().filter(|e| catalogue.is_base(e)).max_by_key(further) else { return Vec::new() };
     // Ascending by begin: one pass extends the chain, so that planning is O(n log n) for any number of files.
     let mut by_begin: Vec<&Entry> = usable().filter(|e| e.name.max > base.name.max).collect();
     by_begin.sort_by_key(|e| e.name.min);

@@ -16,7 +16,7 @@ pub struct Point {
     pub file: Entry,
 }
 
-/// All restorable points, oldest first (P2: only ends of files, and only those a chain from TXID 1 reaches).
+/// All restorable points, oldest first (P2: only ends of files, and only those a chain from a full image reaches).
 pub fn points(catalogue: &Catalogue) -> Vec<Point> {
     let mut by_end: Vec<&Entry> = catalogue.entries.iter().collect();
     // Of files with one end, the one that begins earliest first: if any of them connects, that one does.
@@ -24,7 +24,8 @@ pub fn points(catalogue: &Catalogue) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     for entry in by_end {
         let reached = points.last().map_or(0, |p| p.txid.get());
-        if entry.name.max.get() > reached && entry.name.min.get() <= reached + 1 {
+        let connects = entry.name.min.get() <= reached + 1 || catalogue.is_base(entry);
+        if entry.name.max.get() > reached && connects {
             points.push(Point { txid: entry.name.max, file: entry.clone() });
         }
     }

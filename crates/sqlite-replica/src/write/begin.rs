@@ -4,23 +4,24 @@ use crate::batch::Batch;
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::identity::{FORMAT, Lineage};
-use crate::layout::Layout;
+use crate::layout::{self, Layout};
 use crate::restore::read_header;
 use crate::state::{Intent, Mark, Record, StateDir};
 use crate::table::PageTable;
 use crate::write::engine::{Config, Engine, Events};
 use crate::write::event::Event;
 use crate::write::image;
-use crate::write::send::{self, send};
+use crate::write::send::{self, Body, send};
 use crate::write::stage;
 use crate::write::start::{Plan, Remote, decide, stranger};
+use bytes::Bytes;
 use clock::{Clock, IdGen};
 use ltx::{Extension, Header, PageSize, Txid};
 use sqlite_tail::{Position, Resume, Sink, Tail};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Store;
+use store::{PutOptions, Store};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -126,13 +127,13 @@ impl Engine {
     fn resume(&mut self, newest: Txid, resend: bool, epoch: u32) -> Result<()> {
         if let Some(intent) = self.record.intent.clone() {
             if let Some(staged) = &intent.staged {
-                let Some(bytes) = stage::reread(&self.state.staged(), staged)? else {
+                let Some(body) = stage::reread(&self.state.staged(), staged)? else {
                     let header = self.newest_header(newest)?;
                     return self.replace(newest, &header, Some(self.record.lineage), epoch, "the staged file is lost");
                 };
                 stage::apply(&self.state.staged(), &mut self.table)?;
                 if resend {
-                    self.put(intent.txid, intent.write_id, bytes)?;
+                    self.put(intent.txid, intent.write_id, body)?;
                 }
             }
             self.record.confirmed = intent.txid;
@@ -223,9 +224,9 @@ impl Engine {
     fn claim(&mut self, position: Position) -> Result<()> {
         self.batch.clear();
         self.batch_from = position.wal_offset();
-        let bytes = self.stage(position, self.clock.unix_ms())?;
+        let body = self.stage(position, self.clock.unix_ms())?;
         let intent = self.record.intent.clone().expect("staging records an intent");
-        self.put(intent.txid, intent.write_id, bytes)?;
+        self.put(intent.txid, intent.write_id, body)?;
         self.record.confirmed = intent.txid;
         self.record.intent = None;
         self.state.save(self.record.clone(), true)?;
@@ -233,10 +234,10 @@ impl Engine {
         Ok(())
     }
 
-    fn put(&self, txid: u64, write_id: [u8; 6], bytes: Vec<u8>) -> Result<()> {
+    fn put(&self, txid: u64, write_id: [u8; 6], body: Body) -> Result<()> {
         let key = self.layout.sync_key(Txid::new(txid).expect("intents have a TXID"));
         let timestamp = self.record.mark.map_or(0, |m| m.timestamp_ms);
-        let sending = send(self.store.clone(), key, bytes.into(), send::options(timestamp, write_id), None, self.clock.clone());
+        let sending = send(self.store.clone(), key, body, send::options(timestamp, write_id), None, self.clock.clone());
         self.ask(sending).map(drop)
     }
 
@@ -297,13 +298,13 @@ impl Engine {
             let out = std::io::BufWriter::new(stage::Digesting::new(file));
             let (out, _) = image::encode(&mut view, &header, out, self.state.dir())?;
             let staged = stage::finish(out, &path)?;
-            let bytes = stage::reread(&path, &staged)?.unwrap_or_default();
+            let size = staged.size;
+            let body = Body::File { path, size };
             self.record.intent.as_mut().expect("set above").staged = Some(staged);
             self.state.save(self.record.clone(), true)?;
-            let size = bytes.len() as u64;
             runtime.block_on(async {
                 tokio::select! {
-                    sent = send(store, key, bytes.into(), options, Some(wal), clock) => sent.map(drop),
+                    sent = send(store, key, body, options, Some(wal), clock) => sent.map(drop),
                     _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
                 }
             })?;
@@ -331,12 +332,22 @@ impl Engine {
         drop(view);
         self.tail.start_at(position)?;
         self.batch_from = position.wal_offset();
+        if txid > Txid::FIRST {
+            self.mark_image(txid)?;
+        }
         self.record.confirmed = txid.get();
         self.record.intent = None;
         self.state.save(self.record.clone(), true)?;
         let took = Duration::from_nanos(self.clock.monotonic_ns() - started);
         self.tell(Event::Durable { txid: txid.get(), bytes, db_pages: commit, lag: took, put: took });
         Ok(())
+    }
+
+    /// An image that is not TXID 1 looks like any other file; this empty side object tells a restore that a chain may begin
+    /// there, so that a hole before it costs nothing.
+    fn mark_image(&self, txid: Txid) -> Result<()> {
+        let (store, key) = (self.store.clone(), layout::image_key(txid));
+        self.ask(async move { Ok(store.commit(&key, Bytes::new(), &PutOptions::create()).await.map(drop)?) })
     }
 
     fn mark_at(&self, commit: u32, rolling: u64, timestamp_ms: i64, position: Position) -> Mark {

@@ -14,7 +14,7 @@ use crate::layout::Layout;
 use crate::state::{Intent, Mark, Record, StateDir};
 use crate::table::PageTable;
 use crate::write::event::Event;
-use crate::write::send::{self, send};
+use crate::write::send::{self, Body, send};
 use crate::write::stage::{self, Next};
 use clock::{Clock, IdGen};
 use ltx::{Extension, Txid};
@@ -153,12 +153,10 @@ impl Engine {
             }
 
             let looked = self.tail.look()?;
-            if looked.news && drain_until.is_none() {
-                self.copy()?;
-                last_copy = self.clock.monotonic_ns();
-            }
             if drain_until.is_none() {
-                self.keep_up()?;
+                if self.advance(looked.news)? {
+                    last_copy = self.clock.monotonic_ns();
+                }
                 if *self.stop.borrow() || self.config.once {
                     // Everything committed before the stop is in the batch now; later commits are not waited for.
                     let deadline = now + self.config.drain.as_nanos() as u64;
@@ -207,21 +205,28 @@ impl Engine {
         }
     }
 
-    /// Takes what was committed into the batch.
-    fn copy(&mut self) -> Result<()> {
-        let seen = (self.clock.monotonic_ns(), self.clock.unix_ms());
-        let copied = self.tail.copy(&mut self.batch)?;
-        self.note(copied.restarted, copied.from, seen);
-        Ok(())
-    }
-
-    /// Hand-over and checkpoints; the tail may copy the last frames itself under the write barrier.
-    fn keep_up(&mut self) -> Result<()> {
+    /// Takes what was committed into the batch, then hands over the hold and checkpoints, which may copy more. True if
+    /// anything was copied.
+    fn advance(&mut self, news: bool) -> Result<bool> {
         let seen = (self.clock.monotonic_ns(), self.clock.unix_ms());
         let from = self.tail.position().expect("a started tail has a position");
-        let maintained = self.tail.maintain(&mut self.batch)?;
-        self.note(maintained.restarted, from, seen);
-        Ok(())
+        let copied = match news {
+            true => self.tail.copy(&mut self.batch).map(|c| (c.frames, c.restarted)),
+            false => Ok((0, false)),
+        };
+        let moved = copied.and_then(|(frames, restarted)| {
+            let kept = self.tail.maintain(&mut self.batch)?;
+            Ok((frames + kept.frames, restarted || kept.restarted))
+        });
+        match moved {
+            Ok((frames, restarted)) => {
+                self.note(restarted, from, seen);
+                Ok(frames > 0)
+            }
+            // Frames were lost under our hands: what the batch lacks is found by comparing pages (P2).
+            Err(sqlite_tail::Error::Gap { what, .. }) => self.compare(what).map(|()| true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn note(&mut self, restarted: bool, from: Position, seen: (u64, i64)) {
@@ -243,9 +248,9 @@ impl Engine {
     fn stage_and_send(&mut self) -> Result<Flight> {
         let (since_ns, seen_ms) = self.batch_since.take().unwrap_or_else(|| (self.clock.monotonic_ns(), self.clock.unix_ms()));
         let to = self.tail.position().expect("a started tail has a position");
-        let bytes = self.stage(to, seen_ms)?;
+        let body = self.stage(to, seen_ms)?;
         self.batch.clear();
-        let result = self.launch(bytes)?;
+        let result = self.launch(body)?;
         stage::apply(&self.state.staged(), &mut self.table)?;
         let intent = self.record.intent.as_ref().expect("staging records an intent");
         let size = intent.staged.as_ref().map_or(0, |s| s.size);
@@ -253,7 +258,7 @@ impl Engine {
     }
 
     /// Stages the batch (which may be empty: a claim) as the next TXID and records the intent durably.
-    pub(crate) fn stage(&mut self, to: Position, seen_ms: i64) -> Result<Vec<u8>> {
+    pub(crate) fn stage(&mut self, to: Position, seen_ms: i64) -> Result<Body> {
         let before = self.record.mark.expect("a mark stands before anything is staged");
         let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
         let next = Next {
@@ -278,14 +283,14 @@ impl Engine {
     }
 
     /// Starts the PUT of the staged file.
-    fn launch(&self, bytes: Vec<u8>) -> Result<Receiver<Result<Duration>>> {
+    fn launch(&self, body: Body) -> Result<Receiver<Result<Duration>>> {
         let intent = self.record.intent.as_ref().expect("launched after staging");
         let mark: &Mark = self.record.mark.as_ref().expect("staged files have a mark");
         let txid = Txid::new(intent.txid).expect("intents have a TXID");
         let sending = send(
             self.store.clone(),
             self.layout.sync_key(txid),
-            bytes.into(),
+            body,
             send::options(mark.timestamp_ms, intent.write_id),
             Some((self.tail.wal_file(), self.config.database.clone())),
             self.clock.clone(),

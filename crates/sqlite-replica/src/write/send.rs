@@ -4,13 +4,18 @@
 //! local database behind the replica.
 
 use crate::error::{Error, Result};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use clock::Clock;
+use futures::stream::{self, BoxStream, StreamExt};
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Commit, PutOptions, Store};
+
+/// Bytes of a staged file read at a time.
+const CHUNK: usize = 256 << 10;
 
 /// Options of an LTX object: its commit time and write id ride as metadata.
 pub(crate) fn options(timestamp_ms: i64, write_id: [u8; 6]) -> PutOptions {
@@ -20,18 +25,27 @@ pub(crate) fn options(timestamp_ms: i64, write_id: [u8; 6]) -> PutOptions {
         .with_modified_ms(timestamp_ms)
 }
 
+/// What is sent: bytes, or a staged file too large to hold in memory (P7).
+pub(crate) enum Body {
+    Bytes(Bytes),
+    File { path: PathBuf, size: u64 },
+}
+
 /// Commits `body` under its number and syncs the WAL meanwhile. Gives the duration of the PUT.
 pub(crate) async fn send(
     store: Store,
     key: String,
-    body: Bytes,
+    body: Body,
     options: PutOptions,
     wal: Option<(Arc<File>, PathBuf)>,
     clock: Arc<dyn Clock>,
 ) -> Result<Duration> {
     let started = clock.monotonic_ns();
     let put = async {
-        let committed: Commit = store.commit(&key, body, &options).await?;
+        let committed: Commit = match body {
+            Body::Bytes(bytes) => store.commit(&key, bytes, &options).await?,
+            Body::File { path, size } => store.commit_stream(&key, move || chunks(&path), Some(size), &options).await?,
+        };
         tracing::trace!(key, ?committed, "put");
         Ok::<_, Error>(Duration::from_nanos(clock.monotonic_ns() - started))
     };
@@ -41,6 +55,20 @@ pub(crate) async fn send(
     };
     let (put, ()) = tokio::try_join!(put, sync)?;
     Ok(put)
+}
+
+/// A file as a stream; each call of the factory reads it anew.
+fn chunks(path: &Path) -> BoxStream<'static, io::Result<Bytes>> {
+    let opened = File::open(path);
+    stream::try_unfold(Some(opened), |file| async move {
+        let Some(file) = file else { return Ok(None) };
+        let mut file = file?;
+        let mut chunk = BytesMut::zeroed(CHUNK);
+        let n = file.read(&mut chunk)?;
+        chunk.truncate(n);
+        Ok((n > 0).then(|| (chunk.freeze(), Some(Ok(file)))))
+    })
+    .boxed()
 }
 
 /// Makes what the WAL holds survive a power loss.

@@ -8,12 +8,13 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::state::{Mark, Staged};
 use crate::table::PageTable;
+use crate::write::send::Body;
 use ltx::checksum::{self, Rolling};
 use ltx::{Decoder, Encoder, Extension, Header, PageEncoding, PageSize, Txid};
 use sha2::{Digest, Sha256};
 use sqlite_tail::Position;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 /// What the next level 0 file will say of itself.
@@ -73,7 +74,9 @@ pub(crate) fn stage(
 
     let place = path.display().to_string();
     let file = File::create(path).map_err(Error::io(path, "create"))?;
-    let header = next.header(page_size, commit, rolling.value());
+    // 0 = not known: a foreign history does not carry it, and nothing is compared with it.
+    let rolling = if before.rolling == 0 { 0 } else { rolling.value() };
+    let header = next.header(page_size, commit, rolling);
     let mut encoder = Encoder::new(BufWriter::new(Digesting::new(file)), header, PageEncoding::Frame).map_err(Error::ltx(&place))?;
     pages.for_each(&mut fill, |pgno, page| encoder.page(pgno, page).map_err(Error::ltx(&place)))?;
     let (writer, _) = encoder.finish().map_err(Error::ltx(&place))?;
@@ -81,7 +84,7 @@ pub(crate) fn stage(
     let mark = Mark {
         page_size: before.page_size,
         commit,
-        rolling: rolling.value(),
+        rolling,
         timestamp_ms: next.timestamp_ms,
         position: next.to.into(),
     };
@@ -110,13 +113,32 @@ pub(crate) fn apply(path: &Path, table: &mut PageTable) -> Result<()> {
     table.sync()
 }
 
-/// The bytes of a staged file, checked against what was recorded; `None` if they are not what was staged.
-pub(crate) fn reread(path: &Path, staged: &Staged) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok((hex::encode(Sha256::digest(&bytes)) == staged.sha256).then_some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(path, "read")(e)),
+/// Staged files up to this size are sent from memory.
+const IN_MEMORY: u64 = 4 << 20;
+
+/// A staged file, read back and compared with what was recorded; `None` if it is not what was staged.
+pub(crate) fn reread(path: &Path, staged: &Staged) -> Result<Option<Body>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, "open")(e)),
+    };
+    let small = staged.size <= IN_MEMORY;
+    let (mut digest, mut kept, mut chunk) = (Sha256::new(), Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let n = file.read(&mut chunk).map_err(Error::io(path, "read"))?;
+        if n == 0 {
+            break;
+        }
+        digest.update(&chunk[..n]);
+        if small {
+            kept.extend_from_slice(&chunk[..n]);
+        }
     }
+    if hex::encode(digest.finalize()) != staged.sha256 {
+        return Ok(None);
+    }
+    Ok(Some(if small { Body::Bytes(kept.into()) } else { Body::File { path: path.to_owned(), size: staged.size } }))
 }
 
 /// The pages of a file: the batch within the new size, and what grew without a frame.

@@ -156,7 +156,7 @@ fn random_run(seed: u64, page_size: u32, auto_vacuum: &str, apps: usize, steps: 
     let stats = tail.stats().clone();
     image.equals_file_after(tail, &place.db());
     println!("seed {seed} page {page_size} mode {mode}: {stats:?}");
-    assert!(stats.frames > 0 && stats.hand_overs > 0 && stats.wal_restarts > 0);
+    assert!(stats.frames > 0 && stats.hand_overs > 0);
 }
 
 #[test]

@@ -38,6 +38,15 @@ fn p2_a_hole_is_named_with_the_point_before_it() {
 }
 
 #[test]
+fn an_image_after_a_hole_begins_a_new_chain() {
+    let mut c = catalogue(&[(0, 1, 1), (0, 4, 4), (0, 5, 5), (0, 6, 6)]);
+    c.images.extend(txid(5));
+    assert_eq!(spans(&RestorePlan::new(&c, None).unwrap()), [(0, 5, 5), (0, 6, 6)]);
+    assert_eq!(spans(&RestorePlan::new(&c, txid(1)).unwrap()), [(0, 1, 1)]);
+    assert!(matches!(RestorePlan::new(&c, txid(4)), Err(Error::Damaged { .. })));
+}
+
+#[test]
 fn a_point_swallowed_by_compaction_is_not_damage() {
     let error = RestorePlan::new(&catalogue(&[(0, 1, 1), (1, 2, 9)]), txid(5)).unwrap_err();
     assert!(matches!(error, Error::Nothing { .. }), "{error}");
