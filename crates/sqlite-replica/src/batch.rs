@@ -46,7 +46,7 @@ impl Batch {
     }
 
     /// Database size in pages after the newest commit, if any commit is in.
-    pub(crate) fn commit(&self) -> Option<u32> {
+    pub(crate) fn db_pages(&self) -> Option<u32> {
         (self.commit > 0).then_some(self.commit)
     }
 
@@ -155,7 +155,7 @@ mod tests {
             batch.page(pgno, &page).unwrap();
             model.insert(pgno, page);
         }
-        batch.commit(5_000).unwrap();
+        Sink::commit(&mut batch, 5_000).unwrap();
         assert!(batch.spilled.is_some());
         let mut got = Vec::new();
         batch.for_each(|n, p| Ok(got.push((n, p.to_vec())))).unwrap();

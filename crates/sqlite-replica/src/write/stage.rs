@@ -60,7 +60,7 @@ pub(crate) fn stage(
     mut fill: impl FnMut(u32, &mut [u8]) -> Result<()>,
 ) -> Result<(Staged, Mark)> {
     let page_size = PageSize::new(before.page_size).map_err(Error::ltx("page size"))?;
-    let commit = batch.commit().unwrap_or(before.commit);
+    let commit = batch.db_pages().unwrap_or(before.commit);
     let pages = Pages { batch, grown: (before.commit, commit), lock: page_size.lock_page(), size: page_size.bytes() };
 
     let mut rolling = Rolling::from_value(before.rolling);

@@ -1,0 +1,219 @@
+//! A live database into a store in memory and back, in one process: the paths that need size or an awkward store.
+
+use clock::{ManualClock, SeededIds, SystemClock};
+use rusqlite::Connection;
+use sqlite_replica::{
+    Catalogue, Config, Error, Event, Finish, Identity, Integrity, Progress, RestoreOptions, RestorePlan, Restored, point_at,
+    points, restore, run,
+};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use store::fault::{FaultStore, Faults};
+use store::{MemoryStore, OpenConfig, Store};
+use tokio::sync::watch;
+
+struct Scene {
+    dir: tempfile::TempDir,
+    store: Store,
+    faults: Faults,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let clock = Arc::new(SystemClock);
+        let (backend, faults) = FaultStore::new(Arc::new(MemoryStore::new(clock.clone())));
+        let mut config = OpenConfig::new(clock, Arc::new(SeededIds::new(1)));
+        config.retry.max_attempts = 2;
+        config.retry.base = Duration::from_millis(1);
+        let store = Store::new(Arc::new(backend), &config);
+        Scene { dir: tempfile::tempdir().unwrap(), store, faults, events: Arc::default() }
+    }
+
+    fn db(&self) -> PathBuf {
+        self.dir.path().join("app.db")
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            database: self.db(),
+            replica: "memory://test".into(),
+            identity: Identity { cluster: String::new(), app: "test".into(), database: "app.db".into() },
+            sync_interval: Duration::from_millis(20),
+            drain: Duration::from_secs(30),
+            adopt: false,
+            once: true,
+            convert_to_wal: false,
+        }
+    }
+
+    async fn sync(&self, config: Config) -> Result<Finish, Error> {
+        let (_keep, stop) = watch::channel(false);
+        let events = self.events.clone();
+        let tell = Arc::new(move |event| events.lock().unwrap().push(event));
+        run(config, self.store.clone(), Arc::new(SystemClock), Arc::new(SeededIds::new(7)), tell, stop).await
+    }
+
+    async fn once(&self) {
+        assert_eq!(self.sync(self.config()).await.unwrap(), Finish::Complete);
+    }
+
+    async fn restored(&self, txid: Option<ltx::Txid>) -> (PathBuf, Restored) {
+        let out = self.dir.path().join("out.db");
+        let _ = std::fs::remove_file(&out);
+        let catalogue = Catalogue::load(&self.store).await.unwrap();
+        let plan = RestorePlan::new(&catalogue, txid).unwrap();
+        let options = RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() };
+        let done = restore(&self.store, &plan, &out, &options, Arc::new(Progress::default())).await.unwrap();
+        (out, done)
+    }
+}
+
+fn application(path: &Path) -> Connection {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x BLOB)").unwrap();
+    db
+}
+
+fn fill(db: &Connection, rows: u32, bytes: u32) {
+    let all = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) INSERT INTO t(x) SELECT randomblob({bytes}) FROM n"
+    );
+    db.execute_batch(&all).unwrap();
+}
+
+/// What the application sees, folded into one file without touching the live one.
+fn same(db: &Connection, restored: &Path) {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let live = PathBuf::from(db.path().unwrap());
+    let (a, b) = (std::fs::read(live).unwrap(), std::fs::read(restored).unwrap());
+    assert_eq!(a.len(), b.len());
+    let differing = a.chunks(512).zip(b.chunks(512)).filter(|(x, y)| x != y).count();
+    assert_eq!(differing, 0, "blocks of 512 bytes that differ");
+}
+
+#[tokio::test]
+async fn p7_an_image_beyond_the_staging_limit_is_streamed_and_comes_back() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    fill(&db, 9_000, 3_000);
+    scene.once().await;
+    assert!(std::fs::metadata(scene.db()).unwrap().len() > 16 << 20);
+    assert!(!scene.dir.path().join(".highwater/app.db/staged.ltx").exists(), "no local copy of the image");
+    let (out, done) = scene.restored(None).await;
+    assert!(done.proven);
+    same(&db, &out);
+}
+
+#[tokio::test]
+async fn p7_a_vacuum_is_sent_from_the_staged_file() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    fill(&db, 100, 1_000);
+    scene.once().await;
+    fill(&db, 6_000, 3_000);
+    db.execute_batch("DELETE FROM t WHERE id % 3 = 0; VACUUM").unwrap();
+    scene.once().await;
+    let (out, _) = scene.restored(None).await;
+    same(&db, &out);
+    db.execute_batch("DELETE FROM t WHERE id > 50; VACUUM").unwrap();
+    scene.once().await;
+    let (out, done) = scene.restored(None).await;
+    assert!(done.bytes < 1 << 20, "the restored file shrank with the database");
+    same(&db, &out);
+}
+
+#[tokio::test]
+async fn litestream_1199_pages_that_grew_without_a_frame_are_in_the_chain() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    fill(&db, 10, 100);
+    scene.once().await;
+    // One transaction grows the file and frees what it wrote: SQLite need not write free pages.
+    db.execute_batch("BEGIN").unwrap();
+    fill(&db, 500, 4_000);
+    db.execute_batch("DELETE FROM t WHERE id > 10; COMMIT").unwrap();
+    scene.once().await;
+    let (out, done) = scene.restored(None).await;
+    assert!(done.proven);
+    let rows: i64 = Connection::open(out).unwrap().query_row("SELECT count(*) FROM t", [], |r| r.get(0)).unwrap();
+    assert_eq!(rows, 10);
+}
+
+#[tokio::test]
+async fn p2_every_listed_point_is_a_state_that_existed() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    let mut states = Vec::new();
+    for round in 0..5 {
+        fill(&db, 3 + round, 700);
+        scene.once().await;
+        states.push(db.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap());
+    }
+    let catalogue = Catalogue::load(&scene.store).await.unwrap();
+    let mut seen = Vec::new();
+    for point in points(&catalogue) {
+        let (out, done) = scene.restored(Some(point.txid)).await;
+        seen.push(Connection::open(out).unwrap().query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap());
+        let at = clock::parse_unix_ms(&done.timestamp).unwrap();
+        assert_eq!(point_at(&scene.store, &catalogue, at).await.unwrap().txid, point.txid);
+    }
+    seen.dedup();
+    assert_eq!(seen, states);
+    assert!(point_at(&scene.store, &catalogue, 0).await.is_err(), "nothing before the first commit");
+}
+
+#[tokio::test]
+async fn p3_a_hole_is_bridged_by_an_image_and_named_in_a_restore() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    for _ in 0..3 {
+        fill(&db, 5, 500);
+        scene.once().await;
+    }
+    let catalogue = Catalogue::load(&scene.store).await.unwrap();
+    let lost: Vec<String> = catalogue.entries.iter().skip(2).map(|e| e.key.clone()).collect();
+    scene.store.delete_all(&lost).await.unwrap();
+    fill(&db, 5, 500);
+    scene.once().await;
+    let (out, done) = scene.restored(None).await;
+    assert!(done.proven);
+    same(&db, &out);
+    assert!(scene.events.lock().unwrap().iter().any(|e| matches!(e, Event::ImageStarted { why, .. } if why.contains("missing"))));
+}
+
+#[tokio::test]
+async fn p6_an_unreachable_store_is_no_first_start() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    fill(&db, 5, 500);
+    scene.faults.offline(true);
+    let error = scene.sync(scene.config()).await.unwrap_err();
+    assert_eq!(error.class(), sqlite_replica::Class::Retriable, "{error}");
+    scene.faults.offline(false);
+    assert!(Catalogue::load(&scene.store).await.unwrap().entries.is_empty());
+    scene.once().await;
+    same(&db, &scene.restored(None).await.0);
+}
+
+#[tokio::test]
+async fn timestamps_rise_even_if_the_clock_is_set_back() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    let hour = 3_600_000;
+    for now in [10 * hour, 2 * hour] {
+        fill(&db, 5, 500);
+        let (_keep, stop) = watch::channel(false);
+        let clock = Arc::new(ManualClock::at(now));
+        let done = run(scene.config(), scene.store.clone(), clock, Arc::new(SeededIds::new(now as u64)), Arc::new(drop), stop);
+        assert_eq!(done.await.unwrap(), Finish::Complete);
+    }
+    let catalogue = Catalogue::load(&scene.store).await.unwrap();
+    let mut last = 0;
+    for entry in &catalogue.entries {
+        let time = sqlite_replica::read_header(&scene.store, entry).await.unwrap().timestamp_ms;
+        assert!(time > last, "{} is not after {last}", time);
+        last = time;
+    }
+}
