@@ -25,3 +25,5 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn full() -> bool {
     std::env::var_os("HIGHWATER_FULL").is_some_and(|value| value == "1")
 }
+
+pub mod interop;

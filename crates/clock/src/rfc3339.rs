@@ -16,10 +16,29 @@ pub fn format_unix_ms(ms: UnixMs) -> String {
     }
 }
 
-/// Reads RFC 3339 in UTC (`…Z`); a missing time zone counts as UTC. `None` if it is not one.
+/// Reads RFC 3339 (`2026-11-20T14:05:00+01:00`); a missing time zone counts as UTC. `None` if it is not one.
 pub fn parse_unix_ms(text: &str) -> Option<UnixMs> {
-    let time = parse_rfc3339_weak(text.trim()).ok()?;
-    Some(time.duration_since(UNIX_EPOCH).ok()?.as_millis() as i64)
+    let text = text.trim();
+    let (local, offset_ms) = match zone(text) {
+        Some((local, offset_ms)) => (local, offset_ms),
+        None => (text, 0),
+    };
+    let time = parse_rfc3339_weak(local).ok()?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_millis() as i64 - offset_ms)
+}
+
+/// Cuts a numeric zone (`+01:00`) off a time; its value in ms.
+fn zone(text: &str) -> Option<(&str, i64)> {
+    let at = text.len().checked_sub(6).filter(|at| *at > 10 && text.is_char_boundary(*at))?;
+    let (local, zone) = text.split_at(at);
+    let sign = match zone.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone[1..].split_once(':')?;
+    let number = |digits: &str, below: i64| digits.parse::<i64>().ok().filter(|n| digits.len() == 2 && *n < below);
+    Some((local, sign * (number(hours, 24)? * 60 + number(minutes, 60)?) * 60_000))
 }
 
 #[cfg(test)]
@@ -32,6 +51,11 @@ mod tests {
             assert_eq!(format_unix_ms(ms), text);
             assert_eq!(parse_unix_ms(text), Some(ms));
         }
-        assert_eq!(parse_unix_ms("yesterday"), None);
+        assert_eq!(parse_unix_ms("2023-11-14T23:13:20.123+01:00"), Some(1_700_000_000_123));
+        assert_eq!(parse_unix_ms("2023-11-14T16:43:20-05:30"), Some(1_700_000_000_000));
+        assert_eq!(parse_unix_ms("2023-11-14 22:13:20"), Some(1_700_000_000_000));
+        for wrong in ["yesterday", "2023-11-14T22:13:20+25:00", "2023-11-14T22:13:20+1:00", "", "+01:00"] {
+            assert_eq!(parse_unix_ms(wrong), None, "{wrong}");
+        }
     }
 }

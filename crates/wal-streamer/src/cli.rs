@@ -44,15 +44,15 @@ pub(crate) struct Replicate {
     /// Pairs of a database file and the URL of its replica; without any, the description is read
     #[arg(value_name = "DB URL")]
     pub(crate) pairs: Vec<String>,
-    /// Description of what is protected (YAML)
-    #[arg(long, value_name = "FILE", env = "HIGHWATER_CONFIG")]
+    /// Description of what is protected (YAML) [default: $HIGHWATER_CONFIG, else /etc/highwater/protect.yaml]
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Cluster the claim is made for
-    #[arg(long, default_value = "", env = "HIGHWATER_CLUSTER")]
-    pub(crate) cluster: String,
+    #[arg(long, env = "HIGHWATER_CLUSTER")]
+    pub(crate) cluster: Option<String>,
     /// Application the claim is made for
-    #[arg(long, default_value = "", env = "HIGHWATER_APP")]
-    pub(crate) app: String,
+    #[arg(long, env = "HIGHWATER_APP")]
+    pub(crate) app: Option<String>,
     /// At most one upload per database in this time; the first commit after a pause goes at once
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) sync_interval: Duration,

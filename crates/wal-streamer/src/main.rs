@@ -2,6 +2,7 @@
 
 mod cli;
 mod observe;
+mod pairs;
 mod replicate;
 
 use clap::Parser;

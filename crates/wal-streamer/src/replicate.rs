@@ -2,24 +2,17 @@
 
 use crate::cli::Replicate;
 use crate::observe::Observed;
+use crate::pairs;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use sqlite_replica::{Class, Config, Error, Finish, Identity};
-use std::path::{Path, PathBuf};
+use sqlite_replica::{Class, Config, Error, Finish};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{OpenConfig, StoreUrl};
+use store::OpenConfig;
 use telemetry::{BuildInfo, Exit, Health, Registry, Shutdown, StoreMetrics, StreamerMetrics, http};
 use tokio::sync::watch;
 
 /// A stalled main loop is noticed after this time.
 const LIVE_LIMIT: Duration = Duration::from_secs(60);
-
-/// One database and where it goes.
-struct Pair {
-    database: PathBuf,
-    url: StoreUrl,
-    text: String,
-}
 
 pub(crate) async fn run(args: Replicate) -> Exit {
     match replicate(args).await {
@@ -33,7 +26,7 @@ pub(crate) async fn run(args: Replicate) -> Exit {
 
 /// Runs all writers; an `Err` is a usage error, before anything began.
 async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
-    let pairs = pairs(&args)?;
+    let pairs = pairs::resolve(&args)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdGen> = Arc::new(SystemIds::default());
     let registry = Arc::new(Registry::new(&BuildInfo::of("wal-streamer"), clock.clone())?);
@@ -44,7 +37,7 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
 
     let observed: Vec<Arc<Observed>> = pairs
         .iter()
-        .map(|pair| Arc::new(Observed::new(&pair.database, &pair.text, metrics.db(&label(&pair.database)), clock.clone(), health.clone())))
+        .map(|pair| Arc::new(Observed::new(&pair.database, &pair.text, metrics.db(pair.label()), clock.clone(), health.clone())))
         .collect();
     let server = match args.listen {
         None => None,
@@ -73,7 +66,7 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
             let config = Config {
                 database: pair.database.clone(),
                 replica: pair.text.clone(),
-                identity: Identity { cluster: args.cluster.clone(), app: args.app.clone(), database: label(&pair.database) },
+                identity: pair.identity,
                 sync_interval: args.sync_interval,
                 drain: args.drain,
                 adopt: args.adopt,
@@ -112,26 +105,6 @@ async fn beat(health: Arc<Health>) {
         health.beat();
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-}
-
-/// The pairs of the command line, or those of the description.
-fn pairs(args: &Replicate) -> anyhow::Result<Vec<Pair>> {
-    anyhow::ensure!(!args.pairs.is_empty(), "name a database and the URL of its replica; see wal-streamer replicate --help");
-    anyhow::ensure!(args.pairs.len().is_multiple_of(2), "databases and URLs come in pairs: {} arguments were given", args.pairs.len());
-    let mut pairs: Vec<Pair> = Vec::new();
-    for pair in args.pairs.chunks(2) {
-        let (database, text) = (PathBuf::from(&pair[0]), pair[1].clone());
-        let url = StoreUrl::parse(&text)?;
-        anyhow::ensure!(!pairs.iter().any(|p| p.database == database), "{} is named twice", database.display());
-        anyhow::ensure!(!pairs.iter().any(|p| p.text == text), "{text} is named twice; a replica holds one database");
-        pairs.push(Pair { database, url, text });
-    }
-    Ok(pairs)
-}
-
-/// The name of a database in claims and metrics.
-fn label(database: &Path) -> String {
-    database.file_name().map_or_else(|| database.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 
 fn exit_of(finish: &sqlite_replica::Result<Finish>) -> Exit {
