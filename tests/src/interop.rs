@@ -2,7 +2,7 @@
 //!
 //! Other programs are handed over in environment variables by `cargo xtask test` and never looked for; a test without
 //! its program says what it would have proven and passes. A [`Replica`] is one replica under the names both sides have
-//! for it, a [`AppDb`] one database and its application. Equality is always of whole files: what the application
+//! for it, an [`AppDb`] one database and its application. Equality is always of whole files: what the application
 //! had, folded out of its WAL in a copy, against what each program gives back.
 
 use std::ffi::OsStr;
@@ -46,7 +46,7 @@ pub struct Replica {
 }
 
 /// An LTX file of a replica.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Stored {
     /// 0 to 9.
     pub level: u8,
@@ -61,6 +61,16 @@ impl Stored {
     pub fn page_flags(&self) -> Option<u16> {
         let word = |at: usize| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
         (self.bytes[100..104] != [0; 4]).then(|| word(104))
+    }
+
+    /// The commit it ends with, ms since 1970.
+    pub fn timestamp_ms(&self) -> i64 {
+        i64::from_be_bytes(self.bytes[32..40].try_into().expect("8 bytes"))
+    }
+
+    /// The last transaction in it, by its name.
+    pub fn last_txid(&self) -> u64 {
+        u64::from_str_radix(&self.name[17..33], 16).expect("names are made of TXIDs")
     }
 
     /// Whether one of our writers made it.
@@ -79,7 +89,8 @@ impl Replica {
 
     /// A prefix of a server that somebody else runs.
     pub fn at(endpoint: &str, bucket: &str, prefix: &str, env: Vec<(String, String)>) -> Replica {
-        let url = |style: &str| format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region={REGION}&{style}=true");
+        let url =
+            |style: &str| format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region={REGION}&{style}=true");
         Replica {
             url: url("path-style"),
             litestream: url("forcePathStyle"),
@@ -135,6 +146,17 @@ impl Replica {
         files
     }
 
+    /// The newest TXID of level 0; 0 where there is none.
+    pub fn newest(&self) -> u64 {
+        self.newest_of(true).max(self.newest_of(false))
+    }
+
+    /// As [`Self::newest`], of the files that we made, or those that others did.
+    pub fn newest_of(&self, ours: bool) -> u64 {
+        let files = self.files().into_iter().filter(|file| file.level == 0 && file.is_ours() == ours);
+        files.map(|file| file.last_txid()).max().unwrap_or(0)
+    }
+
     /// How many files each level holds.
     pub fn levels(&self) -> [usize; 10] {
         let mut counts = [0; 10];
@@ -145,28 +167,36 @@ impl Replica {
     /// A command of ours with the credentials of this replica.
     pub fn ours(&self, name: &str) -> Command {
         let mut command = Command::new(procs::bin(name));
-        command.envs(self.env.clone()).env("HIGHWATER_LOG", "info,wal_streamer=debug").env_remove("AWS_CA_BUNDLE");
+        command
+            .envs(self.env.clone())
+            .env("HIGHWATER_LOG", "info,wal_streamer=debug")
+            .env_remove("AWS_CA_BUNDLE");
         command
     }
 
-    /// `wal-streamer replicate`, syncing often, until it has claimed the replica.
+    /// `wal-streamer replicate`, syncing often, from when it has claimed the replica and sent an image where one is due.
     #[track_caller]
-    pub fn stream(&self, db: &AppDb, options: &[&str]) -> Proc {
-        let mut streamer = self.start_stream(volume, options);
-        streamer.wait_for_log(PATIENCE, "claimed");
+    pub fn stream(&self, data: &AppDb, options: &[&str]) -> Proc {
+        let mut streamer = self.start_stream(data, options);
+        streamer.wait_for_log(PATIENCE, "\"claimed\"");
+        const UNDER_WAY: [&str; 3] = ["\"durable\"", "\"continuing where", "\"compared the database"];
+        procs::wait_until(PATIENCE, "a streamer that follows", || {
+            let log = streamer.log();
+            UNDER_WAY.iter().any(|text| log.contains(text)) || !streamer.is_running()
+        });
         streamer
     }
 
     /// As [`Self::stream`], waiting for nothing.
-    pub fn start_stream(&self, db: &AppDb, options: &[&str]) -> Proc {
+    pub fn start_stream(&self, data: &AppDb, options: &[&str]) -> Proc {
         let mut command = self.ours("wal-streamer");
-        command.args(["replicate", "--sync-interval", "50ms"]).args(options).arg(&volume.db).arg(&self.url);
+        command.args(["replicate", "--sync-interval", "50ms"]).args(options).arg(&data.path).arg(&self.url);
         Proc::start(command)
     }
 
     /// `wal-streamer replicate --once`: its exit code and log.
-    pub fn stream_once(&self, db: &AppDb, options: &[&str]) -> (i32, String) {
-        let mut streamer = self.start_stream(volume, &[&["--once"], options].concat());
+    pub fn stream_once(&self, data: &AppDb, options: &[&str]) -> (i32, String) {
+        let mut streamer = self.start_stream(data, &[&["--once"], options].concat());
         (streamer.expect_exit(PATIENCE), streamer.log())
     }
 
@@ -174,7 +204,15 @@ impl Replica {
     #[track_caller]
     pub fn restore(&self, to: &Path, options: &[&str]) -> String {
         let mut command = self.ours("restore");
-        output(command.arg("sqlite").arg(&self.url).arg("-o").arg(to).args(["--integrity", "full"]).args(options))
+        output(
+            command
+                .arg("sqlite")
+                .arg(&self.url)
+                .arg("-o")
+                .arg(to)
+                .args(["--integrity", "full"])
+                .args(options),
+        )
     }
 
     /// The TXIDs of `restore list`.
@@ -196,6 +234,14 @@ pub fn stop(mut streamer: Proc) -> String {
     streamer.log()
 }
 
+/// Ends a `litestream replicate`, which sends the rest before it goes.
+#[track_caller]
+pub fn end(mut daemon: Proc) {
+    daemon.terminate();
+    let exit = daemon.expect_exit(PATIENCE);
+    assert_eq!(exit, 0, "the end of litestream:\n{}", daemon.log_tail());
+}
+
 /// Runs a command that must succeed; its standard output.
 #[track_caller]
 pub fn output(command: &mut Command) -> String {
@@ -211,7 +257,7 @@ pub fn output(command: &mut Command) -> String {
 pub struct AppDb {
     dir: TempDir,
     /// The application's database.
-    pub db: PathBuf,
+    pub path: PathBuf,
     page_size: u32,
 }
 
@@ -221,10 +267,10 @@ impl AppDb {
     pub fn new(page_size: u32) -> AppDb {
         let dir = tempfile::tempdir().expect("a scratch directory");
         fs::create_dir(dir.path().join("data")).expect("a directory");
-        let db = dir.path().join("data/app.db");
-        let volume = AppDb { dir, db, page_size };
-        volume.write(1);
-        volume
+        let path = dir.path().join("data/app.db");
+        let data = AppDb { dir, path, page_size };
+        data.write(1);
+        data
     }
 
     /// A path outside the volume.
@@ -234,7 +280,7 @@ impl AppDb {
 
     /// The application's options.
     pub fn args(&self, transactions: u64) -> AppArgs {
-        AppArgs { page_size: self.page_size, transactions, documents: 200, ..AppArgs::new(&self.db) }
+        AppArgs { page_size: self.page_size, transactions, documents: 200, ..AppArgs::new(&self.path) }
     }
 
     /// So many transactions more.
@@ -251,9 +297,29 @@ impl AppDb {
     /// Statements of the test's own, on a connection that is closed afterwards.
     #[track_caller]
     pub fn sql(&self, statements: &str) {
-        let db = Connection::open(&self.db).expect("the database opens");
+        let db = Connection::open(&self.path).expect("the database opens");
         db.busy_timeout(PATIENCE).expect("a timeout");
         db.execute_batch(statements).unwrap_or_else(|error| panic!("{statements}: {error}"));
+    }
+
+    /// Size in pages.
+    #[track_caller]
+    pub fn pages(&self) -> u64 {
+        let db = Connection::open(&self.path).expect("the database opens");
+        db.query_row("PRAGMA page_count", (), |row| row.get::<_, i64>(0)).expect("a number").unsigned_abs()
+    }
+
+    /// A table of 100 rows beside the application's.
+    #[track_caller]
+    pub fn fill(&self, row: &str) {
+        let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)";
+        self.sql(&format!("CREATE TABLE filler(x); {count} INSERT INTO filler SELECT {row} FROM n;"));
+    }
+
+    /// Back to where it was, with fewer pages.
+    #[track_caller]
+    pub fn shrink(&self) {
+        self.sql("DROP TABLE filler; VACUUM;");
     }
 
     /// What the application has now, as one file: copied with its WAL, which is folded in there. Nobody may be writing.
@@ -262,14 +328,51 @@ impl AppDb {
         let kept = self.scratch("kept.db");
         let wal = |db: &Path| db.with_file_name(format!("{}-wal", name_of(db)));
         let _ = fs::remove_file(wal(&kept));
-        fs::copy(&self.db, &kept).expect("the database can be copied");
-        if wal(&self.db).exists() {
-            fs::copy(wal(&self.db), wal(&kept)).expect("the WAL can be copied");
+        fs::copy(&self.path, &kept).expect("the database can be copied");
+        if wal(&self.path).exists() {
+            fs::copy(wal(&self.path), wal(&kept)).expect("the WAL can be copied");
         }
         let db = Connection::open(&kept).expect("the copy opens");
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0)).expect("a checkpoint");
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0))
+            .expect("a checkpoint");
         kept
     }
+}
+
+/// Transactions of [`AppDb::new`] and [`history`] together.
+pub const HISTORY: u64 = 121;
+
+/// A history with everything in it: full image, many small files, a claim in their middle, a shrink and a growth.
+#[track_caller]
+pub fn history(data: &AppDb, replica: &Replica) {
+    // Each step in a file of its own.
+    let step = |change: &dyn Fn()| {
+        let before = replica.newest();
+        change();
+        procs::wait_until(PATIENCE, "the next file", || replica.newest() > before);
+    };
+    let streamer = replica.stream(data, &[]);
+    for _ in 0..3 {
+        step(&|| data.write(20));
+    }
+    stop(streamer);
+    let streamer = replica.stream(data, &[]);
+    step(&|| data.fill("randomblob(3000)"));
+    let full = data.pages();
+    step(&|| data.write(20));
+    step(&|| data.shrink());
+    let shrunk = data.pages();
+    step(&|| data.write(20));
+    stop(streamer);
+    let streamer = replica.stream(data, &[]);
+    step(&|| data.fill("zeroblob(9000)"));
+    data.write(20);
+    stop(streamer);
+    assert!(shrunk < full && shrunk < data.pages(), "shrunk and grown again");
+    let files = replica.files();
+    let claims = files.iter().filter(|file| file.page_flags().is_none()).count();
+    assert!(claims >= 2 && files.len() >= 11, "{} files, {claims} of them claims", files.len());
+    assert!(files.iter().all(|file| file.level == 0 && file.page_flags().unwrap_or(0) == 0));
 }
 
 fn name_of(path: &Path) -> String {
@@ -337,9 +440,10 @@ impl Litestream {
     }
 
     /// `litestream replicate` with short intervals.
-    pub fn replicate(&self, db: &AppDb, replica: &Replica) -> Proc {
-        let config = volume.scratch("litestream.yml");
-        let text = CONFIG.replace("DATABASE", &volume.db.display().to_string()).replace("URL", &replica.litestream);
+    pub fn replicate(&self, data: &AppDb, replica: &Replica) -> Proc {
+        let config = data.scratch("litestream.yml");
+        let text =
+            CONFIG.replace("DATABASE", &data.path.display().to_string()).replace("URL", &replica.litestream);
         fs::write(&config, text).expect("the configuration can be written");
         let mut command = self.command(replica);
         command.args(["replicate", "-config"]).arg(config);
@@ -384,9 +488,14 @@ impl Vfs {
     /// Lets its own restore code write the database to `to`.
     #[track_caller]
     pub fn hydrate(&self, replica: &Replica, to: &Path) {
-        let settings = [("LITESTREAM_HYDRATION_ENABLED", "true".as_ref()), ("LITESTREAM_HYDRATION_PATH", to.as_os_str())];
+        let settings = [
+            ("LITESTREAM_HYDRATION_ENABLED", "true".as_ref()),
+            ("LITESTREAM_HYDRATION_PATH", to.as_os_str()),
+        ];
         let mut shell = Shell::open(self, replica, &settings);
-        procs::wait_until(PATIENCE, "hydration", || shell.ask("PRAGMA litestream_hydration_progress;") == "100.0");
+        procs::wait_until(PATIENCE, "hydration", || {
+            shell.ask("PRAGMA litestream_hydration_progress;") == "100.0"
+        });
         shell.close();
     }
 
@@ -411,7 +520,10 @@ struct Shell {
 impl Shell {
     fn open(vfs: &Vfs, replica: &Replica, settings: &[(&str, &OsStr)]) -> Shell {
         let mut command = Command::new("timeout");
-        command.args(["60", "sqlite3", "-batch", "-bail"]).envs(replica.env.clone()).env_remove("AWS_CA_BUNDLE");
+        command
+            .args(["60", "sqlite3", "-batch", "-bail"])
+            .envs(replica.env.clone())
+            .env_remove("AWS_CA_BUNDLE");
         command.env("LITESTREAM_REPLICA_URL", &replica.litestream).env("LITESTREAM_LOG_LEVEL", "ERROR");
         command.envs(settings.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sqlite3 starts");

@@ -27,6 +27,7 @@ struct Seen {
     last_durable_ms: i64,
     /// When the oldest commit that is not durable was seen.
     behind_since_ns: Option<u64>,
+    behind_bytes: u64,
     checkpoints: u64,
     barrier_max_ns: u64,
     last_caught_up_ns: u64,
@@ -76,6 +77,7 @@ impl Observed {
             }
             Event::Behind { wal_bytes } => {
                 seen.behind_since_ns.get_or_insert(now);
+                seen.behind_bytes = wal_bytes;
                 self.metrics.sync_attempt();
                 self.metrics.lag(self.lag(&seen, now), wal_bytes);
             }
@@ -109,7 +111,7 @@ impl Observed {
                 seen.state = "behind";
                 seen.error = Some(error);
                 self.metrics.sync_error(reason);
-                self.metrics.lag(self.lag(&seen, now), 0);
+                self.metrics.lag(self.lag(&seen, now), seen.behind_bytes);
             }
             Event::Tail { checkpoints, barrier_max_ns, wal_bytes } => {
                 for _ in seen.checkpoints..checkpoints {
@@ -138,6 +140,14 @@ impl Observed {
         }
         self.metrics.sync_error("other");
         tracing::error!(db = %self.path.display(), %error, "stopped");
+    }
+
+    /// Lag grows without events: called every few seconds.
+    pub(crate) fn refresh(&self) {
+        let seen = self.seen();
+        if seen.behind_since_ns.is_some() {
+            self.metrics.lag(self.lag(&seen, self.clock.monotonic_ns()), seen.behind_bytes);
+        }
     }
 
     fn lag(&self, seen: &Seen, now: u64) -> f64 {

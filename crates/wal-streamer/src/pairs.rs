@@ -11,6 +11,8 @@ use store::StoreUrl;
 pub(crate) struct Pair {
     pub(crate) database: PathBuf,
     pub(crate) url: StoreUrl,
+    /// Prefix below `url` that the replica lies under; empty if the URL is the replica's own.
+    pub(crate) scope: String,
     /// The URL as it was written, for messages.
     pub(crate) text: String,
     pub(crate) identity: Identity,
@@ -42,6 +44,7 @@ fn given(args: &Replicate) -> Result<Vec<Pair>> {
         let name = file_name(&database);
         Ok(Pair {
             url: StoreUrl::parse(&pair[1])?,
+            scope: String::new(),
             text: pair[1].clone(),
             identity: Identity {
                 cluster: args.cluster.clone().unwrap_or_default(),
@@ -71,9 +74,11 @@ fn described(args: &Replicate) -> Result<Vec<Pair>> {
             database.path
         );
         let text = database.url.clone().with_context(|| format!("databases: {} has no replica", database.path))?;
+        let (url, scope) = below(description.replica.as_deref(), &text)?;
         pairs.push(Pair {
             database: description.locate(&database.path),
-            url: StoreUrl::parse(&text)?,
+            url,
+            scope,
             text,
             identity: Identity {
                 cluster: description.cluster.clone().unwrap_or_default(),
@@ -87,6 +92,20 @@ fn described(args: &Replicate) -> Result<Vec<Pair>> {
         "nothing to replicate: name a database and the URL of its replica, or describe databases in --config; see wal-streamer replicate --help"
     );
     Ok(pairs)
+}
+
+/// A directory replica below the common one is opened at the common one: that has to exist (an unmounted share must not look
+/// like an empty replica, P6), what lies below it is ours to create.
+fn below(common: Option<&str>, text: &str) -> Result<(StoreUrl, String)> {
+    let url = StoreUrl::parse(text)?;
+    if let (Some(common), Some(path)) = (common, url.path()) {
+        let common = StoreUrl::parse(common)?;
+        if let Some(Ok(scope)) = common.path().map(|root| path.strip_prefix(root)) {
+            let scope = scope.to_str().context("the replica's path is not UTF-8")?.to_owned();
+            return Ok((common, scope));
+        }
+    }
+    Ok((url, String::new()))
 }
 
 fn file_name(path: &Path) -> String {

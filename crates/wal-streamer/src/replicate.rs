@@ -50,7 +50,7 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
         }
     };
     health.set_started();
-    let beating = tokio::spawn(beat(health.clone()));
+    let beating = tokio::spawn(beat(health.clone(), observed.clone()));
     let (stop, stopped) = watch::channel(false);
     let forward = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -73,7 +73,8 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
                 once: args.once,
                 convert_to_wal: args.convert_to_wal,
             };
-            let store = store::open(&pair.url, OpenConfig::new(clock.clone(), ids.clone())).await.map_err(Error::from);
+            let opened = store::open(&pair.url, OpenConfig::new(clock.clone(), ids.clone())).await;
+            let store = opened.and_then(|s| if pair.scope.is_empty() { Ok(s) } else { s.scoped(&pair.scope) }).map_err(Error::from);
             let finish = match store {
                 Ok(store) => {
                     store.set_observer(Arc::new(crate::observe::Requests(requests)));
@@ -100,9 +101,10 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
     Ok(exits.into_iter().max().unwrap_or(Exit::Done))
 }
 
-async fn beat(health: Arc<Health>) {
+async fn beat(health: Arc<Health>, observed: Vec<Arc<Observed>>) {
     loop {
         health.beat();
+        observed.iter().for_each(|o| o.refresh());
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

@@ -33,6 +33,9 @@ const SAFETY_POLL: Duration = Duration::from_secs(1);
 /// Pause between copies while commits keep coming, so that following costs the application little.
 const PACE: Duration = Duration::from_millis(4);
 
+/// Staged files up to this size stay until the next one replaces them.
+const KEEP_STAGED: u64 = 16 << 20;
+
 /// What to replicate, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -316,8 +319,14 @@ impl Engine {
     fn confirm(&mut self, flight: &Flight, put: Duration) -> Result<()> {
         self.record.confirmed = flight.txid;
         self.record.intent = None;
-        // Not synced: losing this write only means that the next start finds its own object in the store.
-        self.state.save(self.record.clone(), false)?;
+        // Not synced: losing this write only means that the next start finds its own object in the store. A large staged file is
+        // not kept for that, so there the write is synced.
+        let large = flight.bytes > KEEP_STAGED;
+        self.state.save(self.record.clone(), large)?;
+        if large {
+            let path = self.state.staged();
+            std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+        }
         self.tell(Event::Durable {
             txid: flight.txid,
             bytes: flight.bytes,
