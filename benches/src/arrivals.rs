@@ -63,11 +63,6 @@ impl Arrivals {
         Ok(Arrivals { stop, thread: Some(thread), found })
     }
 
-    /// What has arrived since the last call, oldest first.
-    pub(crate) fn take(&self) -> Vec<Arrival> {
-        self.found.try_iter().collect()
-    }
-
     /// Waits for the file that holds everything up to `position`; all files up to and including it.
     pub(crate) fn until(&self, position: Position, limit: Duration) -> Result<Vec<Arrival>> {
         let (started, mut arrived) = (Instant::now(), Vec::new());

@@ -7,7 +7,7 @@ use crate::app::application;
 use crate::bench::{Bench, server};
 use crate::replicator::{Replicator, Tool};
 use crate::sample::mib;
-use crate::section::{MISSING, Measured, Section, attempt, cell, number};
+use crate::section::{MISSING, Measured, Section, attempt, cells, number};
 use crate::table::Table;
 use crate::usage::Usage;
 use anyhow::{Context, Result};
@@ -51,14 +51,13 @@ pub(crate) fn measure(bench: &Bench) -> Section {
             _ => attempt(|| cost(bench, tool)),
         };
         let gib = gib.clone().unwrap_or(f64::NAN);
-        table.row(vec![
-            tool.name().to_owned(),
-            cell(&wal, |bytes| mib(*bytes as f64)),
-            cell(&cost, |c| format!("{:.2} s", c.busy.cpu / gib)),
-            cell(&cost, |c| mib(c.busy.peak as f64)),
-            cell(&cost, |c| mib(c.uploaded as f64 / gib)),
-            cell(&cost, |c| mib(c.idle as f64)),
-        ]);
+        let mut row = vec![tool.name().to_owned()];
+        row.extend(cells(&wal, |bytes| [mib(*bytes as f64)]));
+        row.extend(cells(&cost, |c| {
+            let cpu = format!("{:.2} s", c.busy.cpu / gib);
+            [cpu, mib(c.busy.peak as f64), mib(c.uploaded as f64 / gib), mib(c.idle as f64)]
+        }));
+        table.row(row);
         json[tool.name()] = number(&cost, |c| {
             json!({
                 "cpu_seconds": c.busy.cpu, "cpu_seconds_per_gib": c.busy.cpu / gib, "peak_rss_bytes": c.busy.peak,

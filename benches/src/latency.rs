@@ -8,7 +8,7 @@ use crate::arrivals::{Arrival, Arrivals};
 use crate::bench::{Bench, server};
 use crate::replicator::{Replicator, Tool};
 use crate::sample::{Sample, ms};
-use crate::section::{MISSING, Measured, Section, attempt, cell, number};
+use crate::section::{MISSING, Measured, Section, attempt, cells, number};
 use crate::table::Table;
 use crate::writer::{Commit, Writer};
 use anyhow::{Context, Result};
@@ -32,6 +32,9 @@ struct Followed {
     /// Ours only: reported as durable.
     durable: Option<Sample>,
 }
+
+/// One per replicator.
+type Results = Vec<(Tool, Measured<Followed>)>;
 
 pub(crate) fn measure(bench: &Bench) -> Section {
     let mut table = Table::new("From commit to store", &["", "commits", "p50", "p99", "max"]);
@@ -60,14 +63,8 @@ pub(crate) fn measure(bench: &Bench) -> Section {
 }
 
 fn row(table: &mut Table, name: &str, sample: &Measured<Sample>) {
-    let of = |show: fn(&Sample) -> String| cell(sample, show);
-    let values = vec![
-        of(|s| s.len().to_string()),
-        of(|s| ms(s.median())),
-        of(|s| ms(s.p99())),
-        of(|s| ms(s.quantile(1.0))),
-    ];
-    table.row([vec![name.to_owned()], values].concat());
+    let values = cells(sample, |s| [s.len().to_string(), ms(s.median()), ms(s.p99()), ms(s.quantile(1.0))]);
+    table.row([vec![name.to_owned()], values.to_vec()].concat());
 }
 
 fn json_of(followed: &Followed) -> Value {
@@ -125,7 +122,7 @@ fn covering<'a>(commit: &Commit, arrived: &'a [Arrival]) -> Option<&'a Arrival> 
 }
 
 /// Both replicators beside each other, each with a database of its own, their commits in turns; bare PUTs in between.
-fn after_pauses(bench: &Bench) -> Result<(Sample, Vec<(Tool, Measured<Followed>)>)> {
+fn after_pauses(bench: &Bench) -> Result<(Sample, Results)> {
     let place = bench.place()?;
     let mut pairs: Vec<(Tool, Measured<Pair>)> = Tool::BOTH
         .into_iter()
@@ -159,7 +156,7 @@ fn after_pauses(bench: &Bench) -> Result<(Sample, Vec<(Tool, Measured<Followed>)
 }
 
 /// One after the other.
-fn under_load(bench: &Bench) -> Vec<(Tool, Measured<Followed>)> {
+fn under_load(bench: &Bench) -> Results {
     let measured = |tool: Tool| {
         if tool == Tool::Litestream && bench.litestream.is_none() {
             return Err(MISSING.into());

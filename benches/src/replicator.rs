@@ -72,7 +72,7 @@ impl Replicator {
                 command
             }
         };
-        command.envs(server.env());
+        clean(&mut command, server);
         let process = Proc::start(command);
         let files = server.dir().join(prefix).join("0000");
         let mut replicator = Replicator { tool, process, files };
@@ -176,6 +176,14 @@ impl Replicator {
         }
         Ok(())
     }
+}
+
+/// Credentials, and nothing of the caller's that concerns other stores: with its own client Litestream refuses a CA bundle.
+pub(crate) fn clean(command: &mut Command, server: &S3Server) {
+    for name in ["AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"] {
+        command.env_remove(name);
+    }
+    command.envs(server.env());
 }
 
 /// The configuration file of Litestream.

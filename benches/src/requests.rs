@@ -6,7 +6,7 @@ use crate::bench::{Bench, server};
 use crate::cost::if_there;
 use crate::replicator::{Replicator, Tool};
 use crate::sample::mib;
-use crate::section::{Measured, Section, attempt, cell, number};
+use crate::section::{Measured, Section, attempt, cells, number};
 use crate::table::Table;
 use crate::usage::Usage;
 use crate::writer::Writer;
@@ -60,21 +60,14 @@ pub(crate) fn measure(bench: &Bench) -> Section {
     };
     for Visit { tool, busy, counts } in visits {
         let load = if busy { "1 commit/s" } else { "idle" };
-        let of = |show: fn(&Counts) -> u64| cell(&counts, |(c, _)| show(c).to_string());
-        table.row(vec![
-            tool.name().to_owned(),
-            load.to_owned(),
-            of(|c| c.put),
-            of(|c| c.get),
-            of(|c| c.head),
-            of(|c| c.list),
-            of(|c| c.delete),
-            of(|c| c.total() - c.put - c.get - c.head - c.list - c.delete),
-            of(Counts::total),
-            cell(&counts, |(c, _)| c.bytes_in.to_string()),
-            cell(&counts, |(_, u)| format!("{:.2} s", u.cpu)),
-            cell(&counts, |(_, u)| mib(u.rss as f64)),
-        ]);
+        let mut row = vec![tool.name().to_owned(), load.to_owned()];
+        row.extend(cells(&counts, |(c, u)| {
+            let other = c.total() - c.put - c.get - c.head - c.list - c.delete;
+            let [put, get, head, list, delete, other, all, bytes] =
+                [c.put, c.get, c.head, c.list, c.delete, other, c.total(), c.bytes_in].map(|n| n.to_string());
+            [put, get, head, list, delete, other, all, bytes, format!("{:.2} s", u.cpu), mib(u.rss as f64)]
+        }));
+        table.row(row);
         json[format!("{}, {load}", tool.name())] = number(&counts, |(c, u)| {
             json!({
                 "put": c.put, "get": c.get, "head": c.head, "list": c.list, "delete": c.delete, "total": c.total(),

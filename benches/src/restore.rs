@@ -9,7 +9,7 @@ use crate::bench::{Bench, server};
 use crate::cost::if_there;
 use crate::replicator::{Replicator, Tool};
 use crate::sample::{Sample, mib, percent};
-use crate::section::{Measured, Section, attempt, cell, number};
+use crate::section::{Measured, Section, attempt, cells, number};
 use crate::table::Table;
 use crate::usage::{self, Usage};
 use crate::writer::Writer;
@@ -122,16 +122,20 @@ fn size_of(bench: &Bench, size: u64) -> (Table, Value) {
     for (way, result) in &results {
         let against = |other: Way| Some(median(other)? / median(*way)?);
         let (theirs, limit) = (against(Way::Litestream), against(Way::Limit));
-        table.row(vec![
-            way.name().to_owned(),
-            cell(result, |r| format!("{:.2} s", r.seconds.median())),
-            cell(result, |r| format!("{:.2} s", r.seconds.quantile(1.0))),
-            theirs.map_or("–".into(), |ratio| format!("{ratio:.1} ×")),
-            limit.map_or("–".into(), percent),
-            cell(result, |r| if *way == Way::Limit { "–".into() } else { format!("{:.2} s", r.cpu) }),
-            cell(result, |r| if *way == Way::Limit { "–".into() } else { mib(r.peak as f64) }),
-            cell(result, |r| r.requests.to_string()),
-        ]);
+        let mut row = vec![way.name().to_owned()];
+        row.extend(cells(result, |r| {
+            let process = match way {
+                Way::Limit => ["–".to_owned(), "–".to_owned()],
+                _ => [format!("{:.2} s", r.cpu), mib(r.peak as f64)],
+            };
+            let [cpu, peak] = process;
+            let times = theirs.map_or("–".into(), |ratio| format!("{ratio:.1} ×"));
+            let share = limit.map_or("–".into(), percent);
+            let [median, slowest] =
+                [r.seconds.median(), r.seconds.quantile(1.0)].map(|s| format!("{s:.2} s"));
+            [median, slowest, times, share, cpu, peak, r.requests.to_string()]
+        }));
+        table.row(row);
         json[way.name()] = number(result, |r| {
             json!({
                 "seconds": r.seconds.json(), "times_litestream": theirs, "of_limit": limit,
@@ -221,7 +225,7 @@ impl Replica {
                 command
             }
         };
-        command.envs(self.server.env());
+        crate::replicator::clean(&mut command, &self.server);
         nix::unistd::sync();
         let before = self.server.counts();
         let (seconds, usage) = match way {

@@ -32,13 +32,19 @@ fn one_line(text: &str) -> String {
     words.chars().take(300).collect()
 }
 
-/// A cell: the value, or `failed: reason`.
-pub(crate) fn cell<T>(measured: &Measured<T>, show: impl FnOnce(&T) -> String) -> String {
-    match measured {
-        Ok(value) => show(value),
+/// The cells of one measurement; instead of them `failed: reason` and dashes.
+pub(crate) fn cells<T, const N: usize>(
+    measured: &Measured<T>,
+    show: impl FnOnce(&T) -> [String; N],
+) -> [String; N] {
+    let text = match measured {
+        Ok(value) => return show(value),
         Err(reason) if reason == MISSING => MISSING.to_owned(),
         Err(reason) => format!("failed: {reason}"),
-    }
+    };
+    let mut row = std::array::from_fn(|_| "–".to_owned());
+    row[0] = text;
+    row
 }
 
 /// As a number or an error for the JSON file.

@@ -6,7 +6,7 @@ use crate::app::{Report, application};
 use crate::bench::{Bench, server};
 use crate::replicator::{Replicator, Tool};
 use crate::sample::{ms, percent};
-use crate::section::{MISSING, Measured, Section, attempt, cell, number};
+use crate::section::{MISSING, Measured, Section, attempt, cells, number};
 use crate::table::Table;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -29,6 +29,12 @@ struct Outcome {
     lock: Option<f64>,
 }
 
+impl Outcome {
+    fn speed(&self) -> [String; 3] {
+        [format!("{:.0}", self.report.rate), ms(self.report.p50), ms(self.report.p99)]
+    }
+}
+
 pub(crate) fn measure(bench: &Bench) -> Section {
     let mut head = vec!["writers", "pace", "synchronous", "alone: commits/s", "p50", "p99"];
     head.extend(["wal-streamer: commits/s", "of alone", "p50", "p99", "longest write lock"]);
@@ -40,10 +46,16 @@ pub(crate) fn measure(bench: &Bench) -> Section {
         let pace = if case.rate > 0.0 { format!("{}/s", case.rate) } else { "as fast as it can".into() };
         let mut row = vec![case.writers.to_string(), pace, if case.full { "FULL" } else { "NORMAL" }.into()];
         let rate = alone.as_ref().map(|outcome| outcome.report.rate).unwrap_or(f64::NAN);
-        row.extend(cells(&alone));
-        row.extend(beside(&ours, rate));
-        row.push(cell(&ours, |o| o.lock.map_or("never held".into(), |s| format!("≤ {}", ms(s)))));
-        row.extend(beside(&theirs, rate));
+        row.extend(cells(&alone, |o| o.speed()));
+        row.extend(cells(&ours, |o| {
+            let [commits, p50, p99] = o.speed();
+            let lock = o.lock.map_or("never held".into(), |seconds| format!("≤ {}", ms(seconds)));
+            [commits, percent(o.report.rate / rate), p50, p99, lock]
+        }));
+        row.extend(cells(&theirs, |o| {
+            let [commits, p50, p99] = o.speed();
+            [commits, percent(o.report.rate / rate), p50, p99]
+        }));
         table.row(row);
         rows.push(json!({
             "writers": case.writers, "rate": case.rate, "synchronous": if case.full { "full" } else { "normal" },
@@ -121,17 +133,6 @@ fn mean(outcomes: Vec<Measured<Outcome>>) -> Measured<Outcome> {
         max: of(|r| r.max),
     };
     Ok(Outcome { report, lock: outcomes.iter().filter_map(|o| o.lock).reduce(f64::max) })
-}
-
-fn cells(outcome: &Measured<Outcome>) -> Vec<String> {
-    let of = |show: fn(&Report) -> String| cell(outcome, |o| show(&o.report));
-    vec![of(|r| format!("{:.0}", r.rate)), of(|r| ms(r.p50)), of(|r| ms(r.p99))]
-}
-
-fn beside(outcome: &Measured<Outcome>, alone: f64) -> Vec<String> {
-    let mut row = cells(outcome);
-    row.insert(1, cell(outcome, |o| percent(o.report.rate / alone)));
-    row
 }
 
 fn json_of(outcome: &Measured<Outcome>) -> Value {

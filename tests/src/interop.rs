@@ -6,6 +6,7 @@
 //! had, folded out of its WAL in a copy, against what each program gives back.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,16 @@ pub struct Stored {
     pub name: String,
     /// Content.
     pub bytes: Vec<u8>,
+}
+
+/// Who wrote it, and from where in the WAL.
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |at: usize| u64::from_be_bytes(self.bytes[at..at + 8].try_into().expect("8 bytes"));
+        let (who, from, size, salts) =
+            (if self.is_ours() { "ours" } else { "theirs" }, number(48), number(56), number(64));
+        write!(f, "level {} {} {who}, {from} + {size} of WAL {salts:016x}", self.level, self.name)
+    }
 }
 
 impl Stored {
@@ -198,6 +209,18 @@ impl Replica {
     pub fn stream_once(&self, data: &AppDb, options: &[&str]) -> (i32, String) {
         let mut streamer = self.start_stream(data, &[&["--once"], options].concat());
         (streamer.expect_exit(PATIENCE), streamer.log())
+    }
+
+    /// `restore sqlite` without a look into the database; what it said when it failed.
+    pub fn try_restore(&self, to: &Path, options: &[&str]) -> Result<(), String> {
+        let mut command = self.ours("restore");
+        command.arg("sqlite").arg(&self.url).arg("-o").arg(to).args(["--force", "--integrity", "none"]);
+        let output = command.args(options).stdin(Stdio::null()).output().expect("restore starts");
+        output
+            .status
+            .success()
+            .then_some(())
+            .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// `restore sqlite`; what it printed.
@@ -453,11 +476,12 @@ impl Litestream {
     /// `litestream restore` from a URL.
     pub fn try_restore(&self, replica: &Replica, to: &Path, options: &[&str]) -> Result<(), String> {
         let mut command = self.command(replica);
+        let _ = fs::remove_file(to);
         command.arg("restore").args(options).arg("-o").arg(to).arg(&replica.litestream).stdin(Stdio::null());
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         match output.status.success() {
             true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            false => Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
         }
     }
 

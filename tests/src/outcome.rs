@@ -67,7 +67,11 @@ impl Outcome {
     pub fn says(&self, parts: &[&str]) -> &Outcome {
         let line = self.last_line();
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        assert!(!line.starts_with('{') && line.contains(": "), "not a line for people: {line:?}\n{}", self.stderr);
+        assert!(
+            !line.starts_with('{') && line.contains(": "),
+            "not a line for people: {line:?}\n{}",
+            self.stderr
+        );
         for part in parts {
             assert!(line.contains(part), "{part:?} is not in the last line {line:?}");
         }

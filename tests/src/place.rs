@@ -82,7 +82,10 @@ impl Place {
     /// A binary of the workspace with the credentials of this place and no others.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(procs::bin(program));
-        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env_remove("HIGHWATER_LOG");
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env_remove("HIGHWATER_LOG");
         if let Place::S3(server) = self {
             command.envs(server.env());
         }

@@ -25,7 +25,9 @@ impl Streamer {
     /// Follows several databases in one process.
     pub fn of_pairs(place: &Place, pairs: &[(&Path, &str)], more: &[&str]) -> Streamer {
         let mut command = place.command("wal-streamer");
-        command.args(arguments(place, pairs, more)).env("HIGHWATER_LOG", "info,wal_streamer=debug,sqlite_replica=debug");
+        command
+            .args(arguments(place, pairs, more))
+            .env("HIGHWATER_LOG", "info,wal_streamer=debug,sqlite_replica=debug");
         Streamer { proc: Proc::start(command) }
     }
 

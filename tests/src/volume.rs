@@ -60,7 +60,7 @@ impl Volume {
         app::verify(&self.db()).expect("the database is a prefix of the plan").last_seq
     }
 
-    /// Where restores go that this test looks at.
+    /// Panics unless the restored file is what the database holds, byte for byte; no application may run.
     #[track_caller]
     pub fn expect_same(&self, restored: &Path) {
         fold(&self.db());

@@ -55,7 +55,10 @@ fn p2_kill9_never_yields_anything_but_a_committed_prefix() {
             restored_seq = found;
         }
     }
-    assert!(followed >= kills / 4 && durable > followed, "the kills hit working streamers: {followed}, {durable}");
+    assert!(
+        followed >= kills / 4 && durable > followed,
+        "the kills hit working streamers: {followed}, {durable}"
+    );
 
     let mut last = Streamer::start(&place, "p", &volume.db(), &["--sync-interval", "50ms"]);
     last.wait_beyond(0);
@@ -97,7 +100,7 @@ fn p2_a_killed_restore_leaves_no_half_file() {
         let mut command = place.command("restore");
         command.arg("sqlite").arg(place.url("p")).arg("-o").arg(&out).arg("--force");
         let mut restore = Proc::start(command);
-        thread::sleep(Duration::from_micros(rng.below(took.as_micros() as u64 * 5 / 4)));
+        thread::sleep(Duration::from_micros(rng.below(took.as_micros() as u64 * 2)));
         killed += u32::from(restore.is_running());
         restore.kill9();
         match fs::read(&out) {
@@ -113,6 +116,6 @@ fn p2_a_killed_restore_leaves_no_half_file() {
         assert!(fs::read(&out).unwrap() == whole);
         assert!(!dir.path().join("out.db.restoring").exists(), "nothing half is left");
     }
-    assert!(killed >= kills / 3, "only {killed} of {kills} were killed in time");
+    assert!(killed >= kills / 10, "only {killed} of {kills} were killed in time");
     println!("{killed} of {kills} killed while they ran, {absent} times no file yet");
 }

@@ -108,6 +108,8 @@ impl Error {
                 sqlite_tail::Class::Refused => Class::Refused,
             },
             Error::Io { .. } | Error::Stopped => Class::Retriable,
+            // The disk under an encoder is full, or a stream broke: no object is damaged.
+            Error::Ltx { source: ltx::Error::Io(_), .. } => Class::Retriable,
             Error::Ltx { .. } | Error::Damaged { .. } | Error::Integrity { .. } => Class::Damaged,
             Error::Refused { .. } | Error::Nothing { .. } => Class::Refused,
         }

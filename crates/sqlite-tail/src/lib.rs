@@ -11,6 +11,7 @@
 mod connection;
 mod error;
 mod files;
+mod hold;
 mod locks;
 mod options;
 mod overlay;

@@ -1,5 +1,7 @@
 //! The knobs of a tail; the defaults are the measured ones of decision 0002.
 
+use crate::protocol::Limits;
+use crate::wal::FRAME_HEADER;
 use std::time::Duration;
 
 /// How a [`Tail`](crate::Tail) behaves beside its application.
@@ -14,6 +16,11 @@ pub struct Options {
     pub checkpoint_frames: u32,
     /// Frames that may remain to be backfilled under the write barrier (trap 8: 1,000 pages took 19 ms).
     pub barrier_max_frames: u32,
+    /// Bytes of the WAL from which on the barrier may be taken for more frames, if by the pace of the last checkpoint
+    /// they fit into `barrier_budget`: for a writer that outruns every checkpoint beside it.
+    pub wal_limit: u64,
+    /// How long the write lock may be held by estimate, in that case.
+    pub barrier_budget: Duration,
     /// A database quiet for this long with frames not backfilled is checkpointed.
     pub idle_checkpoint: Duration,
     /// Turn a rollback-journal database into a WAL database instead of refusing it.
@@ -27,8 +34,23 @@ impl Default for Options {
             barrier_timeout: Duration::from_millis(50),
             checkpoint_frames: 800,
             barrier_max_frames: 256,
+            wal_limit: 64 << 20,
+            barrier_budget: Duration::from_millis(20),
             idle_checkpoint: Duration::from_secs(10),
             convert_to_wal: false,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn limits(&self, page_size: u32) -> Limits {
+        let frame = FRAME_HEADER as u64 + u64::from(page_size);
+        Limits {
+            checkpoint_frames: self.checkpoint_frames,
+            barrier_max_frames: self.barrier_max_frames,
+            wal_max_frames: (self.wal_limit / frame).min(u64::from(u32::MAX)) as u32,
+            barrier_ns: self.barrier_budget.as_nanos() as u64,
+            idle_ns: self.idle_checkpoint.as_nanos() as u64,
         }
     }
 }

@@ -43,4 +43,11 @@ pub enum Resume {
         /// What was missing for a proof.
         reason: &'static str,
     },
+    /// The WAL is the same generation and no longer holds our frame: commits that were copied are gone from this
+    /// volume, as after a power loss with `synchronous=NORMAL` or with an older copy of the volume (trap 10). The
+    /// caller must not take the older state for a newer one.
+    RolledBack {
+        /// How it shows.
+        reason: &'static str,
+    },
 }

@@ -48,9 +48,9 @@ pub struct Stats {
     pub barrier: Spans,
     /// Barriers not granted within the timeout.
     pub barrier_busy: u64,
-    /// Holds replaced hand over hand.
+    /// Moves of the hold, from one lock to another.
     pub hand_overs: u64,
-    /// How long a hand-over took, copying included.
+    /// How long a move took, from asking for the next lock to releasing the last.
     pub hand_over: Spans,
     /// Times a wake found the frames written but not yet published (trap 1).
     pub publication_retries: u64,

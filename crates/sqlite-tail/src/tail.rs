@@ -1,26 +1,31 @@
 //! [`Tail`]: the driver that does with SQLite and files what [`Protocol`] decides.
 //!
-//! Two connections take turns as the *hold*, a read transaction that exists from attaching to dropping; a third one
-//! checkpoints. Everything else is reading: 136 bytes of `-shm` say what is published, the WAL has the frames.
+//! The *hold* is a lock of our own on `-shm`, from attaching to dropping. One connection reads for views and takes the
+//! write barrier, a second one checkpoints. Everything else is reading: 136 bytes of `-shm` say what is published, the
+//! WAL has the frames.
 
 mod copy;
 mod drive;
+mod look;
+mod resume;
 mod wait;
 
 pub use copy::Copied;
 pub use drive::{Checkpoint, Maintenance};
+pub use look::Look;
 pub use wait::Wake;
 
 use crate::connection::Quiet;
 use crate::files::{Files, Gated};
-use crate::protocol::{Facts, Limits, Protocol};
+use crate::hold::Hold;
+use crate::protocol::{Facts, Protocol};
 use crate::recognise::Kind;
 use crate::signal::{Signal, Waker};
-use crate::wal::{Checksum, FRAME_HEADER, FrameHeader, HEADER, WalHeader};
-use crate::wal_index::{self, WalIndex};
+use crate::wal_index::WalIndex;
 use crate::watch::Watch;
-use crate::{Error, Options, Position, Resume, Stats};
+use crate::{Error, Options, Position, Stats};
 use clock::Clock;
+use look::read_index;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -32,109 +37,83 @@ use std::time::Duration;
 
 /// One live database, attached. Fields drop in this order: connections first, descriptors last (trap 7).
 pub struct Tail {
-    hold: Quiet,
-    pub(crate) spare: Quiet,
+    pub(crate) reader: Quiet,
     checkpointer: Quiet,
     watch: Watch,
     pub(crate) files: Files,
+    hold: Hold,
     signal: Arc<Signal>,
     clock: Arc<dyn Clock>,
     options: Options,
     protocol: Protocol,
     stats: Stats,
     pub(crate) page_size: u32,
-    /// The wal-index right after the spare's read transaction began, during a hand-over.
+    /// The wal-index read under READ_LOCK(0) and a pin, before either is released.
     incoming: WalIndex,
-    /// The wal-index right after the hold began: on READ_LOCK(0) a restart is possible once all of it is copied.
+    /// The wal-index of the last time the pin was released: from there on one restart is possible.
     mark: WalIndex,
     position: Option<Position>,
-    /// Where the last view ended, as long as the hold is the one it was taken under.
+    /// Where the last view ended, as long as no pin was released since.
     pub(crate) viewed: Option<Position>,
     /// The index the caller last saw: what [`Tail::wait`] compares with.
     seen: WalIndex,
 }
 
-/// What [`Tail::look`] saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// Something is published that is not copied (or there is no position yet).
-    pub news: bool,
-    /// A whole frame lies beyond what is published: a commit is about to appear, or was rolled back (trap 1).
-    pub pending_publication: bool,
-    /// Published frames of this WAL generation.
-    pub mx_frame: u32,
-    /// Published frames not yet copied.
-    pub frames_ahead: u32,
-    /// Frames already in the database file.
-    pub n_backfill: u32,
-    /// Size of the WAL file.
-    pub wal_bytes: u64,
-}
-
 impl Tail {
-    /// Passes the gates, opens the connections and takes the first hold. Blocks for at most a few times
+    /// Passes the gates, opens the connections and takes the first pin. Blocks for at most a few times
     /// `busy_timeout`.
     pub fn attach(path: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let signal = Arc::new(Signal::new(path)?);
         let gated = Gated::pass(path, &options)?;
         let path = gated.path.clone();
         // Whatever fails from here on drops connections before `gated`: locals drop in reverse order.
-        let hold = Quiet::open(&path, options.busy_timeout)?;
-        if gated.kind == Kind::Rollback && !hold.convert_to_wal()? {
+        let reader = Quiet::open(&path, options.busy_timeout)?;
+        if gated.kind == Kind::Rollback && !reader.convert_to_wal()? {
             return Err(Error::refused(&path, "it uses a rollback journal", "sqlite would not convert it"));
         }
-        hold.touch()?;
-        let spare = Quiet::open(&path, options.busy_timeout)?;
+        reader.touch()?;
         let checkpointer = Quiet::open(&path, options.busy_timeout)?;
-        for connection in [&hold, &spare, &checkpointer] {
+        for connection in [&reader, &checkpointer] {
             connection.do_not_wait()?;
         }
         let page_size = gated.page_size;
         let files = match gated.open_rest() {
             Ok(files) => files,
             Err((error, gated)) => {
-                drop((hold, spare, checkpointer));
+                drop((reader, checkpointer));
                 drop(gated);
                 return Err(error);
             }
         };
         let watch = Watch::new(&files.wal_path, &files.path, Arc::clone(&signal));
-        let before = read_index(&files, &spare, &mut Stats::default());
-        let begun = before.and_then(|before| {
-            hold.begin_read(options.busy_timeout)?;
-            Ok((before, read_index(&files, &spare, &mut Stats::default())?))
-        });
-        let (before, mark) = match begun {
-            Ok(pair) => pair,
+        let mut stats = Stats::default();
+        let held = first_pin(&files, options.busy_timeout)
+            .and_then(|pinned| Ok((pinned, read_index(&files, &reader, &mut stats)?)));
+        let ((hold, mark), now) = match held {
+            Ok(held) => held,
             Err(error) => {
-                drop((hold, spare, checkpointer));
+                drop((reader, checkpointer));
                 return Err(error);
             }
         };
-        let limits = Limits {
-            checkpoint_frames: options.checkpoint_frames,
-            barrier_max_frames: options.barrier_max_frames,
-            idle_ns: options.idle_checkpoint.as_nanos() as u64,
-        };
-        let protocol = Protocol::new(limits, facts(&before), facts(&mark), clock.monotonic_ns());
-        let stats = Stats::default();
+        let protocol = Protocol::new(options.limits(page_size), mark, facts(&now), clock.monotonic_ns());
         Ok(Self {
-            hold,
-            spare,
+            reader,
             checkpointer,
             watch,
             files,
+            hold,
             signal,
             clock,
             options,
             protocol,
             stats,
             page_size,
-            incoming: mark,
-            mark,
+            incoming: now,
+            mark: now,
             position: None,
             viewed: None,
-            seen: mark,
+            seen: now,
         })
     }
 
@@ -173,120 +152,27 @@ impl Tail {
         self.files.wal.sync_data().map_err(Error::io("sync", &self.files.wal_path))
     }
 
-    /// Whether copying can go on at `at`, a position from before a downtime; if so, it is the position now.
-    ///
-    /// Proven only by the same salts, enough frames and our running checksum at our frame (trap 18). Salts of zero
-    /// are those of any WAL that was empty when its index was built, so they prove nothing.
-    pub fn resume(&mut self, at: Position) -> Result<Resume, Error> {
-        self.position = None;
-        let unproven = |reason| Ok(Resume::Unproven { reason });
-        if at.page_size != self.page_size {
-            return unproven("another page size");
-        }
-        let index = self.index()?;
-        if index.salts() != at.salts() {
-            return unproven("the wal was restarted");
-        }
-        if at.salts() == (0, 0) {
-            return unproven("the wal was empty");
-        }
-        if index.mx_frame < at.frame {
-            return unproven("the wal became shorter");
-        }
-        if at.frame > 0 {
-            let offset = at.wal_offset() - FRAME_HEADER as u64 - u64::from(at.page_size);
-            let mut head = [0; FRAME_HEADER];
-            if !read_exact(&self.files.wal, &mut head, offset)
-                .map_err(Error::io("read", &self.files.wal_path))?
-            {
-                return unproven("the wal file is too short");
-            }
-            let frame = FrameHeader::parse(&head);
-            if (frame.salt1, frame.salt2) != at.salts()
-                || frame.checksum != (Checksum { s1: at.cksum1, s2: at.cksum2 })
-            {
-                return unproven("another frame at our offset");
-            }
-        }
-        if self.index()?.salts() != at.salts() {
-            return unproven("the wal was restarted");
-        }
-        self.position = Some(at);
-        Ok(Resume::Proven)
-    }
-
     /// Starts copying where the last [`View`](crate::View) ended. Only that position is accepted, and only until the
-    /// hold it was taken under is replaced.
+    /// WAL may have been restarted.
     pub fn start_at(&mut self, view_end: Position) -> Result<(), Error> {
         if self.viewed != Some(view_end) {
-            return Err(self.gap("the hold of the view is gone"));
+            return Err(self.gap("the wal may have been restarted since the view"));
         }
         self.position = Some(view_end);
         Ok(())
     }
 
-    /// What is published now, from 136 bytes of `-shm`; also notices a replaced file and a neighbour with another
-    /// WAL (trap 6).
-    pub fn look(&mut self) -> Result<Look, Error> {
-        self.files.still_ours()?;
-        let index = self.index()?;
-        self.files.check_neighbours()?;
-        self.seen = index;
-        let frames_ahead = match self.position {
-            Some(at) if at.salts() == index.salts() => index.mx_frame.saturating_sub(at.frame),
-            _ => index.mx_frame,
-        };
-        let news = self.position.is_none_or(|at| at.salts() != index.salts() || at.frame != index.mx_frame);
-        let wal_bytes = self.files.wal.metadata().map_err(Error::io("stat", &self.files.wal_path))?.len();
-        Ok(Look {
-            news,
-            pending_publication: !news && self.pending_publication(&index)?,
-            mx_frame: index.mx_frame,
-            frames_ahead,
-            n_backfill: index.n_backfill,
-            wal_bytes,
-        })
-    }
-
-    /// Whether a whole, valid frame lies right behind the published ones.
-    fn pending_publication(&self, index: &WalIndex) -> Result<bool, Error> {
-        let wal = &self.files.wal;
-        let failed = || Error::io("read", &self.files.wal_path);
-        let (salts, before, big_endian) = if index.mx_frame > 0 {
-            (index.salts(), index.checksum, index.big_endian)
-        } else {
-            // The index does not know the header of a generation without commits.
-            let mut head = [0; HEADER];
-            match read_exact(wal, &mut head, 0).map_err(failed())?.then(|| WalHeader::parse(&head)).flatten()
-            {
-                Some(header) => (header.salts(), header.checksum, header.big_endian),
-                None => return Ok(false),
-            }
-        };
-        let size = FRAME_HEADER + self.page_size as usize;
-        let offset = HEADER as u64 + u64::from(index.mx_frame) * size as u64;
-        let mut head = [0; FRAME_HEADER];
-        if !read_exact(wal, &mut head, offset).map_err(failed())?
-            || (FrameHeader::parse(&head).salt1, FrameHeader::parse(&head).salt2) != salts
-        {
-            return Ok(false);
-        }
-        let mut frame = vec![0; size];
-        Ok(read_exact(wal, &mut frame, offset).map_err(failed())?
-            && FrameHeader::verify(&frame, salts, before, big_endian).is_some())
-    }
-
     /// A consistent wal-index header, after recovery by SQLite if need be.
     pub(crate) fn index(&mut self) -> Result<WalIndex, Error> {
-        read_index(&self.files, &self.spare, &mut self.stats)
+        read_index(&self.files, &self.reader, &mut self.stats)
     }
 
     pub(crate) fn set_position(&mut self, at: Position) {
         self.position = Some(at);
     }
 
-    pub(crate) fn begin_spare(&self) -> Result<(), Error> {
-        self.spare.begin_read(self.options.busy_timeout)
+    pub(crate) fn begin_read(&self) -> Result<(), Error> {
+        self.reader.begin_read(self.options.busy_timeout)
     }
 
     /// Takes the write lock on the checkpointer, so that the published state stands still.
@@ -324,30 +210,15 @@ pub(crate) fn read_exact(file: &File, into: &mut [u8], offset: u64) -> io::Resul
     }
 }
 
-/// Reads the header until it stands still. A header that stays broken was left by a writer that crashed: then a read
-/// transaction on `healer` (no transaction open on it, or one that does not matter) lets SQLite recover it.
-fn read_index(files: &Files, healer: &Quiet, stats: &mut Stats) -> Result<WalIndex, Error> {
-    const SPINS: u32 = 50;
-    const NAPS: u32 = 20;
-    for heal in 0..3 {
-        for attempt in 0..SPINS + NAPS {
-            let mut bytes = [0; wal_index::LEN];
-            if read_exact(&files.shm, &mut bytes, 0).map_err(Error::io("read shm of", &files.path))?
-                && let Some(index) = WalIndex::parse(&bytes)
-            {
-                return Ok(index);
-            }
-            if attempt < SPINS { thread::yield_now() } else { thread::sleep(Duration::from_micros(500)) }
+/// A pin, as soon as not all slots are locked exclusively.
+fn first_pin(files: &Files, patience: Duration) -> Result<(Hold, u32), Error> {
+    for _ in 0..patience.as_millis().max(1) {
+        if let Some((hold, pin)) = Hold::begin(&files.shm, &files.path)? {
+            return Ok((hold, pin.mark));
         }
-        if heal < 2 && !healer.holds() {
-            stats.index_recoveries += 1;
-            match healer.touch() {
-                Ok(()) | Err(Error::Busy { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        thread::sleep(Duration::from_millis(1));
     }
-    Err(Error::Busy { path: files.path.clone(), what: "the wal-index never stood still" })
+    Err(Error::Busy { path: files.path.clone(), what: "no read lock to be had" })
 }
 
 impl fmt::Debug for Tail {

@@ -42,13 +42,13 @@ impl Tail {
                 Ok(View { tail: self, index, position, overlay })
             }
             Err(error) => {
-                self.spare.end()?;
+                self.reader.end()?;
                 Err(error)
             }
         }
     }
 
-    /// Opens the spare's read transaction at a known header.
+    /// Opens the reader's transaction at a known header.
     fn begin_exactly(&mut self) -> Result<WalIndex, Error> {
         for _ in 0..ATTEMPTS {
             if let Some(index) = self.begin_once()? {
@@ -70,15 +70,15 @@ impl Tail {
 
     fn begin_once(&mut self) -> Result<Option<WalIndex>, Error> {
         let before = self.index()?;
-        self.begin_spare()?;
+        self.begin_read()?;
         match self.index() {
             Ok(after) if after.same_state(&before) => Ok(Some(after)),
             Ok(_) => {
-                self.spare.end()?;
+                self.reader.end()?;
                 Ok(None)
             }
             Err(error) => {
-                self.spare.end()?;
+                self.reader.end()?;
                 Err(error)
             }
         }
@@ -269,7 +269,7 @@ fn read_file(files: &Files, pgno: u32, page_size: u32, into: &mut [u8]) -> Resul
 
 impl Drop for View<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.tail.spare.end() {
+        if let Err(error) = self.tail.reader.end() {
             tracing::warn!(%error, "the transaction of a view would not end");
         }
     }

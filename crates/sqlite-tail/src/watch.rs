@@ -1,8 +1,9 @@
 //! inotify on `-wal` (commits) and the database (checkpoints of others), read by the thread that waits.
 //!
-//! Used directly instead of through `notify`, whose own thread reads every event: beside a busy writer it never gets
-//! done, answers no call meanwhile, and so a shared watcher lets one busy database stall all others. Nobody reads here
-//! while the tail copies; the kernel merges equal events in the queue, so a busy writer pays next to nothing.
+//! Used directly instead of through `notify`, whose own thread reads every event as it comes: arming and disarming a
+//! watch around each wait, so that it does not run while the tail copies, cost more than a look at the wal-index does.
+//! Here nobody reads while the tail copies; the kernel merges equal events in the queue, so a busy writer pays next to
+//! nothing.
 //!
 //! inotify instances are limited per user (128 by default); a tail that gets none polls. Events are hints, the wal-index
 //! is the truth (trap 1).

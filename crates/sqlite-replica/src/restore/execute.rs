@@ -81,7 +81,13 @@ pub async fn restore(
     let newest = plan.files.last().expect("a plan has at least one file");
     let header = read_header(store, newest).await?;
     let lock_page = header.page_size.lock_page();
-    let target = Arc::new(Target::create(output, header.page_size.bytes(), header.commit)?);
+    let target = match Target::create(output, header.page_size.bytes(), header.commit) {
+        Ok(target) => Arc::new(target),
+        Err(full) => {
+            believe(store, newest).await?;
+            return Err(full);
+        }
+    };
 
     // Newest first; small files are fetched ahead of their turn, large ones run alone with all connections.
     let mut files: Vec<&Entry> = plan.files.iter().collect();
@@ -134,6 +140,19 @@ pub async fn restore(
     })
 }
 
+/// Before a size in a header, which alone carries no checksum, is taken for the reason of a failure: damage is not a full disk.
+async fn believe(store: &Store, file: &Entry) -> Result<()> {
+    if file.size > SMALL {
+        return Ok(());
+    }
+    let bytes = store.get_bytes(&file.key, None).await.map_err(|e| missing(e, file))?;
+    let damaged = || Error::ltx(&file.key);
+    let mut decoder = Decoder::new(&bytes[..]).map_err(damaged())?;
+    let mut page = vec![0; decoder.header().page_size.bytes()];
+    while decoder.next_page(&mut page).map_err(damaged())?.is_some() {}
+    Ok(())
+}
+
 /// Compares the result with the rolling checksum in the newest header, where we wrote that (P2).
 fn prove(header: &Header, target: &Target, newest: &Entry) -> Result<bool> {
     if Extension::from_reserved(&header.reserved).is_none() || header.node_id == 0 {
@@ -182,11 +201,16 @@ pub(crate) fn check(file: &Entry, header: &Header, newest: &Header) -> Result<()
 
 /// The header of a file: one ranged GET.
 pub async fn read_header(store: &Store, file: &Entry) -> Result<Header> {
-    let bytes = store.get_bytes(&file.key, Some(0..HEADER_SIZE as u64)).await.map_err(|e| missing(e, file))?;
-    let bytes: [u8; HEADER_SIZE] = bytes[..].try_into().map_err(|_| Error::Damaged {
-        what: format!("{}: {} bytes are too few for a header", file.key, bytes.len()),
+    let short = |size: u64| Error::Damaged {
+        what: format!("{}: {size} bytes are too few for a header", file.key),
         hint: "choose an older point with --txid".into(),
-    })?;
+    };
+    // Not asked for what is not there: a store answers a range of an empty object with an error of its own.
+    if file.size < HEADER_SIZE as u64 {
+        return Err(short(file.size));
+    }
+    let bytes = store.get_bytes(&file.key, Some(0..HEADER_SIZE as u64)).await.map_err(|e| missing(e, file))?;
+    let bytes: [u8; HEADER_SIZE] = bytes[..].try_into().map_err(|_| short(bytes.len() as u64))?;
     Ok(Header::from_bytes(&bytes).map_err(Error::ltx(&file.key))?.header)
 }
 

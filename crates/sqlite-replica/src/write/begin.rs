@@ -73,7 +73,6 @@ impl Engine {
             state,
             table,
             batch,
-            batch_from: 32,
             batch_since: None,
         };
         engine.tell(Event::Attached { page_size: engine.tail.page_size() });
@@ -142,14 +141,23 @@ impl Engine {
         let mark = self.record.mark.expect("a plan to resume has a mark");
         self.check_page_size(mark.page_size)?;
         self.record.epoch = epoch;
+        let resumed = self.tail.resume(mark.position())?;
+        if let Resume::RolledBack { reason } = resumed
+            && !self.config.adopt
+        {
+            // Before the claim: nothing of the replica changes.
+            return Err(Error::Refused {
+                what: format!("this volume lost commits that are in the replica ({reason}), as after a power loss or a rolled-back snapshot"),
+                hint: "restore the replica first, or start with --adopt to go on from the older state".into(),
+            });
+        }
         self.claim(mark.position())?;
-        match self.tail.resume(mark.position())? {
+        match resumed {
             Resume::Proven => {
-                self.batch_from = mark.position().wal_offset();
                 self.tell(Event::Resumed);
                 Ok(())
             }
-            Resume::Unproven { reason } => self.compare(reason),
+            Resume::Unproven { reason } | Resume::RolledBack { reason } => self.compare(reason),
         }
     }
 
@@ -175,7 +183,6 @@ impl Engine {
             mark: Some(self.mark_at(commit, header.node_id, header.timestamp_ms, position)),
             ..self.record.clone()
         };
-        self.batch_from = position.wal_offset();
         self.claim(position)?;
         self.tell(Event::Compared { reason: "no record on this volume".into(), pages: 0 });
         Ok(())
@@ -223,7 +230,6 @@ impl Engine {
     /// Takes the next TXID with a file of zero pages: whoever wrote here before collides with it (P4).
     fn claim(&mut self, position: Position) -> Result<()> {
         self.batch.clear();
-        self.batch_from = position.wal_offset();
         let body = self.stage(position, self.clock.unix_ms())?;
         let intent = self.record.intent.clone().expect("staging records an intent");
         self.put(intent.txid, intent.write_id, body)?;
@@ -263,7 +269,6 @@ impl Engine {
             self.batch_since = Some((self.clock.monotonic_ns(), self.clock.unix_ms()));
         }
         self.tail.start_at(position)?;
-        self.batch_from = position.wal_offset();
         self.tell(Event::Compared { reason: reason.to_owned(), pages });
         Ok(())
     }
@@ -282,7 +287,7 @@ impl Engine {
 
         let rolling = image::tabulate(&mut view, &mut self.table, page_size.lock_page())?.value();
         let timestamp_ms = self.clock.unix_ms().max(before_ms + 1);
-        let next = stage::Next { txid, stamp, timestamp_ms, wal_from: 32, to: position };
+        let next = stage::Next { txid, stamp, timestamp_ms, to: position };
         let header = next.header(page_size, commit, rolling);
         let mark = Mark { page_size: page_size.get(), commit, rolling, timestamp_ms, position: position.into() };
         self.record.mark = Some(mark);
@@ -331,7 +336,6 @@ impl Engine {
         };
         drop(view);
         self.tail.start_at(position)?;
-        self.batch_from = position.wal_offset();
         if txid > Txid::FIRST {
             self.mark_image(txid)?;
         }

@@ -110,8 +110,6 @@ pub(crate) struct Engine {
     pub(crate) batch: Batch,
     /// What the volume knows; written before each PUT.
     pub(crate) record: Record,
-    /// Where the WAL range of the current batch begins.
-    pub(crate) batch_from: u64,
     /// When the oldest commit of the batch was seen, monotonic and wall clock.
     pub(crate) batch_since: Option<(u64, i64)>,
 }
@@ -155,12 +153,14 @@ impl Engine {
                 }
             }
 
+            // Read before looking: what was committed before the stop must be seen by the look that ends the copying (P1).
+            let stopping = *self.stop.borrow() || self.config.once;
             let looked = self.tail.look()?;
             if drain_until.is_none() {
                 if self.advance(looked.news)? {
                     last_copy = self.clock.monotonic_ns();
                 }
-                if *self.stop.borrow() || self.config.once {
+                if stopping {
                     // Everything committed before the stop is in the batch now; later commits are not waited for.
                     let deadline = now + self.config.drain.as_nanos() as u64;
                     drain_until = Some(deadline);
@@ -212,18 +212,17 @@ impl Engine {
     /// anything was copied.
     fn advance(&mut self, news: bool) -> Result<bool> {
         let seen = (self.clock.monotonic_ns(), self.clock.unix_ms());
-        let from = self.tail.position().expect("a started tail has a position");
         let copied = match news {
-            true => self.tail.copy(&mut self.batch).map(|c| (c.frames, c.restarted)),
-            false => Ok((0, false)),
+            true => self.tail.copy(&mut self.batch).map(|c| c.frames),
+            false => Ok(0),
         };
-        let moved = copied.and_then(|(frames, restarted)| {
+        let moved = copied.and_then(|frames| {
             let kept = self.tail.maintain(&mut self.batch)?;
-            Ok((frames + kept.frames, restarted || kept.restarted))
+            Ok(frames + kept.frames)
         });
         match moved {
-            Ok((frames, restarted)) => {
-                self.note(restarted, from, seen);
+            Ok(frames) => {
+                self.note(seen);
                 Ok(frames > 0)
             }
             // Frames were lost under our hands: what the batch lacks is found by comparing pages (P2).
@@ -232,18 +231,13 @@ impl Engine {
         }
     }
 
-    fn note(&mut self, restarted: bool, from: Position, seen: (u64, i64)) {
+    fn note(&mut self, seen: (u64, i64)) {
         if self.batch.is_empty() {
             return;
         }
         if self.batch_since.is_none() {
             self.batch_since = Some(seen);
-            self.batch_from = from.wal_offset();
             self.tell(Event::Behind { wal_bytes: self.tail.position().map_or(0, |p| p.wal_offset()) - 32 });
-        }
-        if restarted {
-            // The file describes the part of its range that lies in the newest WAL generation.
-            self.batch_from = 32;
         }
     }
 
@@ -268,7 +262,6 @@ impl Engine {
             txid,
             stamp: self.new_stamp(),
             timestamp_ms: seen_ms.max(before.timestamp_ms + 1),
-            wal_from: self.batch_from,
             to,
         };
         let path = self.state.staged();
@@ -277,7 +270,6 @@ impl Engine {
         self.record.intent = Some(Intent { txid: txid.get(), write_id: next.stamp.write_id, staged: Some(staged.clone()) });
         self.record.mark = Some(mark);
         self.state.save(self.record.clone(), true)?;
-        self.batch_from = to.wal_offset();
         stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
             path,
             doing: "read back the staged file",

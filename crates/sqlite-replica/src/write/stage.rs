@@ -17,33 +17,34 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+/// Bytes before the first frame of a WAL.
+const WAL_HEADER: u64 = 32;
+
 /// What the next level 0 file will say of itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Next {
     pub(crate) txid: Txid,
     pub(crate) stamp: Extension,
     pub(crate) timestamp_ms: i64,
-    /// Where the captured range begins in the WAL, bytes.
-    pub(crate) wal_from: u64,
-    /// Where it ends.
+    /// How far it reaches in the WAL.
     pub(crate) to: Position,
 }
 
 impl Next {
-    /// The header of the file; WAL fields are truthful, so that Litestream can take over.
+    /// The header of the file. Its WAL fields name the beginning of a WAL that does not exist: a Litestream that takes over
+    /// would otherwise go on from our position, and lose what was committed while nobody held the WAL; and on a position
+    /// before the first frame it stops altogether. So it begins with a full image, as we do.
     pub(crate) fn header(&self, page_size: PageSize, commit: u32, rolling: u64) -> Header {
-        let end = self.to.wal_offset();
-        let salted = self.to.salt1 != 0 || self.to.salt2 != 0;
         Header {
             page_size,
             commit,
             min_txid: self.txid,
             max_txid: self.txid,
             timestamp_ms: self.timestamp_ms,
-            wal_offset: if salted { self.wal_from.min(end) } else { 0 },
-            wal_size: if salted { end.saturating_sub(self.wal_from) } else { 0 },
-            wal_salt1: self.to.salt1,
-            wal_salt2: self.to.salt2,
+            wal_offset: WAL_HEADER,
+            wal_size: 0,
+            wal_salt1: 0,
+            wal_salt2: 0,
             node_id: rolling,
             reserved: self.stamp.to_reserved(),
         }

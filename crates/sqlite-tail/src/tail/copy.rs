@@ -1,6 +1,7 @@
 //! Copying published frames into a sink, and the proof that a restart of the WAL skipped nothing.
 
 use super::{Tail, read_exact};
+use crate::protocol::Then;
 use crate::wal::{Checksum, FRAME_HEADER, FrameHeader, HEADER, WalHeader};
 use crate::wal_index::WalIndex;
 use crate::{Error, Position, Sink};
@@ -32,6 +33,10 @@ impl Tail {
 
     /// As [`Tail::copy`], but stops at the first end of a transaction at or after `max_frames` frames.
     pub fn copy_some(&mut self, sink: &mut dyn Sink, max_frames: u32) -> Result<Copied, Error> {
+        if !self.hold.is_pinned() {
+            // Before copying, because copying may take long and a FULL may be waiting for READ_LOCK(0).
+            self.drive(sink, Then::Copy)?;
+        }
         let target = self.index()?;
         let copied = self.copy_to(&target, max_frames, sink)?;
         self.seen = target;
@@ -57,8 +62,8 @@ impl Tail {
         };
         let (to, commits) = match self.deliver(start, target, max_frames, sink) {
             Err(Error::Corrupt { .. }) if self.index()?.salts() != target.salts() => {
-                // Not corrupt: overwritten while we read. Possible only if the position was behind the mark of a
-                // hold on READ_LOCK(0), that is after `resume`.
+                // Not corrupt: overwritten while we read. Possible only if the position was proven by `resume` after
+                // the pin had been released without one.
                 return Err(self.gap("the wal was restarted while it was read"));
             }
             delivered => delivered?,
@@ -71,9 +76,9 @@ impl Tail {
         Ok(Copied { frames, commits, restarted, from, to })
     }
 
-    /// The salts changed. Nothing was skipped if all frames the hold began with are copied: on READ_LOCK(1..4)
-    /// nobody can restart at all, on READ_LOCK(0) only while nothing was added to them. In a generation that began
-    /// under this hold nothing can be backfilled, so it can only be restarted while it is empty.
+    /// The salts changed. On a pin nobody can restart the WAL; on READ_LOCK(0) nobody can backfill, so only what was
+    /// complete when the pin was released can be restarted, and what was empty since. By the protocol that was copied,
+    /// unless there was no position then: this is the check on it.
     fn prove_restart(&mut self, from: &Position) -> Result<(), Error> {
         let complete = if from.salts() == self.mark.salts() {
             from.frame >= self.mark.mx_frame

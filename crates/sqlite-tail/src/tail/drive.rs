@@ -1,7 +1,7 @@
-//! Executes the actions of the protocol: hand-overs, checkpoints and the write barrier.
+//! Executes the actions of the protocol: moving the hold, checkpoints and the write barrier.
 
 use super::{Tail, facts};
-use crate::protocol::{Action, Event};
+use crate::protocol::{Action, Event, Then};
 use crate::{Error, Sink};
 use std::thread;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Maintenance {
     pub commits: u32,
     /// The WAL restarted on the way.
     pub restarted: bool,
-    /// How often the hold was handed over.
+    /// How often the hold moved.
     pub hand_overs: u32,
     /// The result of the last checkpoint, if any was run.
     pub checkpoint: Option<Checkpoint>,
@@ -40,15 +40,15 @@ pub struct Maintenance {
 }
 
 impl Tail {
-    /// Hands the hold over to the newest mark and checkpoints if it is time (decision 0002). To be called after every
-    /// copy, and when [`Tail::wait`] returns. Copies what it must into `sink`.
+    /// Moves the hold where it is in nobody's way and checkpoints if it is time (decision 0002). To be called after
+    /// every copy, and when [`Tail::wait`] returns. Copies what it must into `sink`.
     pub fn maintain(&mut self, sink: &mut dyn Sink) -> Result<Maintenance, Error> {
-        self.drive(sink, false)
+        self.drive(sink, Then::Maintain)
     }
 
     /// As [`Tail::maintain`], with a checkpoint now, whatever limits and back-off say.
     pub fn checkpoint_now(&mut self, sink: &mut dyn Sink) -> Result<Maintenance, Error> {
-        self.drive(sink, true)
+        self.drive(sink, Then::Checkpoint)
     }
 
     /// Cuts a fully copied and fully backfilled WAL to zero bytes, to give disk space back. `false` if somebody uses
@@ -68,11 +68,11 @@ impl Tail {
         Ok(done)
     }
 
-    fn drive(&mut self, sink: &mut dyn Sink, force: bool) -> Result<Maintenance, Error> {
+    pub(super) fn drive(&mut self, sink: &mut dyn Sink, then: Then) -> Result<Maintenance, Error> {
         let now = facts(&self.index()?);
         let mut done = Maintenance::default();
-        let mut run = Run { sink, done: &mut done, barrier_since: None, began: 0 };
-        let mut actions = self.protocol.step(Event::Tick { now, force }, self.clock.monotonic_ns());
+        let mut run = Run { sink, done: &mut done, barrier_since: None, moving: None };
+        let mut actions = self.protocol.step(Event::Tick { now, then }, self.clock.monotonic_ns());
         while let Some(action) = actions.pop() {
             debug_assert!(actions.is_empty(), "one action at a time");
             match self.execute(action, &mut run) {
@@ -89,13 +89,41 @@ impl Tail {
 
     fn execute(&mut self, action: Action, run: &mut Run<'_>) -> Result<Event, Error> {
         match action {
-            Action::BeginSpare => {
-                run.began = self.clock.monotonic_ns();
-                let before = self.index()?;
-                self.spare.begin_read(self.options.busy_timeout)?;
-                let after = self.index()?;
-                self.incoming = after;
-                Ok(Event::Begun { before: facts(&before), after: facts(&after) })
+            Action::Pin => {
+                run.moving.get_or_insert(self.clock.monotonic_ns());
+                let mark = self.hold.pin(&self.files.shm, &self.files.path)?;
+                Ok(Event::Pinned { mark, now: facts(&self.index()?) })
+            }
+            Action::Raise => {
+                self.hold.forget_next(&self.files.shm);
+                match self.reader.touch() {
+                    Ok(()) | Err(Error::Busy { .. }) => Ok(Event::Raised),
+                    Err(error) => Err(error),
+                }
+            }
+            Action::LetGo => {
+                self.hold.let_go(&self.files.shm);
+                self.moved(run);
+                Ok(Event::Left)
+            }
+            Action::LockZero => {
+                run.moving.get_or_insert(self.clock.monotonic_ns());
+                if !self.hold.lock_zero(&self.files.shm, &self.files.path)? {
+                    return Ok(Event::ZeroLocked(None));
+                }
+                self.incoming = self.index()?;
+                Ok(Event::ZeroLocked(Some(facts(&self.incoming))))
+            }
+            Action::LeavePin => {
+                self.hold.leave_pin(&self.files.shm);
+                self.mark = self.incoming;
+                self.viewed = None;
+                self.moved(run);
+                Ok(Event::Left)
+            }
+            Action::LeaveZero => {
+                self.hold.leave_zero(&self.files.shm);
+                Ok(Event::Left)
             }
             Action::Copy => {
                 let target = self.index()?;
@@ -109,23 +137,13 @@ impl Tail {
                 }
                 Ok(Event::Copied(facts(&target)))
             }
-            Action::EndHold => {
-                self.hold.end()?;
-                std::mem::swap(&mut self.hold, &mut self.spare);
-                self.mark = self.incoming;
-                self.viewed = None;
-                run.done.hand_overs += 1;
-                self.stats.hand_overs += 1;
-                self.stats.hand_over.add(self.clock.monotonic_ns().saturating_sub(run.began));
-                Ok(Event::Ended)
-            }
             Action::Checkpoint => self.checkpoint(run),
             Action::TakeBarrier { patient } => {
                 // What the checkpoint under the lock would sync is synced before, so that little is left (trap 8);
                 // the unlocked one has just synced the WAL.
                 self.files.db.sync_data().map_err(Error::io("sync", &self.files.path))?;
                 let patience = if patient { self.options.barrier_timeout } else { IMPATIENT };
-                match self.spare.begin_write(patience.min(self.options.barrier_timeout)) {
+                match self.reader.begin_write(patience.min(self.options.barrier_timeout)) {
                     Ok(()) => {}
                     Err(Error::Busy { .. }) => {
                         self.stats.barrier_busy += 1;
@@ -134,22 +152,10 @@ impl Tail {
                     Err(error) => return Err(error),
                 }
                 run.barrier_since = Some(self.clock.monotonic_ns());
-                self.viewed = None;
                 Ok(Event::BarrierTaken(facts(&self.index()?)))
             }
-            Action::DropHold => {
-                self.hold.end()?;
-                Ok(Event::Ended)
-            }
-            Action::Retake => {
-                let before = self.index()?;
-                self.hold.begin_read(self.options.busy_timeout)?;
-                let after = self.index()?;
-                self.mark = after;
-                Ok(Event::Begun { before: facts(&before), after: facts(&after) })
-            }
             Action::Release => {
-                self.spare.end()?;
+                self.reader.end()?;
                 self.release_measured(run);
                 Ok(Event::Released)
             }
@@ -158,6 +164,7 @@ impl Tail {
 
     fn checkpoint(&mut self, run: &mut Run<'_>) -> Result<Event, Error> {
         let before = self.index()?;
+        let began = self.clock.monotonic_ns();
         let mut busy = self.checkpointer.checkpoint_passive()?.busy;
         if run.barrier_since.is_some() {
             // A checkpoint the application had begun before we stopped its writer is about to end.
@@ -184,7 +191,8 @@ impl Tail {
             self.stats.checkpoints_partial += 1;
             Checkpoint::Partial
         });
-        Ok(Event::Checkpointed { now: facts(&now), busy })
+        let took_ns = self.clock.monotonic_ns().saturating_sub(began);
+        Ok(Event::Checkpointed { before: facts(&before), now: facts(&now), busy, took_ns })
     }
 
     fn release_measured(&mut self, run: &mut Run<'_>) {
@@ -195,22 +203,18 @@ impl Tail {
         }
     }
 
-    /// After a failed action: exactly one hold and no barrier. The hold is taken again *before* the barrier ends; if
-    /// that fails, nothing protects the position any more, and it is given up.
+    fn moved(&mut self, run: &mut Run<'_>) {
+        run.done.hand_overs += 1;
+        self.stats.hand_overs += 1;
+        let began = run.moving.take().unwrap_or_default();
+        self.stats.hand_over.add(self.clock.monotonic_ns().saturating_sub(began));
+    }
+
+    /// After a failed action: the hold as it was, and no barrier.
     fn clean_up(&mut self, run: &mut Run<'_>) {
-        if !self.hold.holds() {
-            // Either under the barrier, or `EndHold` failed half-way: the spare still holds.
-            let kept = self.hold.begin_read(self.options.barrier_timeout).and_then(|()| self.index());
-            match kept {
-                Ok(index) => self.mark = index,
-                Err(error) => {
-                    tracing::warn!(%error, path = %self.files.path.display(), "the hold is lost");
-                    self.position = None;
-                }
-            }
-            self.viewed = None;
-        }
-        if let Err(error) = self.spare.end() {
+        self.hold.forget_next(&self.files.shm);
+        self.hold.leave_zero(&self.files.shm);
+        if let Err(error) = self.reader.end() {
             tracing::warn!(%error, path = %self.files.path.display(), "a transaction would not end");
         }
         self.release_measured(run);
@@ -222,5 +226,6 @@ struct Run<'a> {
     sink: &'a mut dyn Sink,
     done: &'a mut Maintenance,
     barrier_since: Option<u64>,
-    began: u64,
+    /// Since when the hold is being moved.
+    moving: Option<u64>,
 }

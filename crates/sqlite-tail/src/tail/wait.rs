@@ -2,8 +2,8 @@
 //!
 //! inotify fires at the write, the commit is published later, and publishing (a store into shared memory) fires
 //! nothing. So: look, and as long as something is written but not published, look again after 1, 2, 4 … 1000 ms.
-//! The same for a checkpoint of the application: its writes to the database fire, its end does not, and it may be
-//! waiting for us to move to READ_LOCK(0).
+//! The same for a checkpoint of the application: its writes to the database fire, its end does not, and a RESTART or
+//! TRUNCATE then waits for us to move to READ_LOCK(0).
 
 use super::{Tail, facts};
 use crate::Error;

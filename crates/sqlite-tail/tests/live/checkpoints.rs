@@ -29,33 +29,33 @@ fn beside<T: Send>(tail: &mut Tail, image: &mut Image, work: impl FnOnce() -> T 
     })
 }
 
-/// P5: an application that checkpoints after every commit, in any mode, gets through without waiting long, and
+/// P5: an application that checkpoints after every commit, in any mode, is never refused and never waits long, and
 /// nothing is lost although the WAL restarts all the time.
 #[test]
 fn p5_an_application_checkpointing_after_every_commit_is_not_blocked() {
     for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
         let place = Place::new();
         let mut app = founded(&place);
-        app.sql("PRAGMA busy_timeout=1000");
+        app.sql("PRAGMA busy_timeout=10000");
         let mut tail = attach(&place.db());
         let mut image = Image::of(&mut tail);
-        let slowest = beside(&mut tail, &mut image, || {
+        let (slowest, refused) = beside(&mut tail, &mut image, || {
             let clock = clock();
-            let (mut slowest, mut busy) = (0, 0);
-            for _ in 0..60 {
-                app.sql("INSERT INTO t VALUES(randomblob(5000))");
+            let (mut slowest, mut refused) = (0, 0);
+            for _ in 0..100 {
                 let began = clock.monotonic_ns();
+                app.sql("INSERT INTO t VALUES(randomblob(5000))");
                 let answer = app.sql(&format!("PRAGMA wal_checkpoint({mode})"));
                 slowest = slowest.max(clock.monotonic_ns() - began);
-                busy += u32::from(!answer.starts_with("0;"));
+                // (PASSIVE waits for nobody and is refused if our own checkpoint is at work.)
+                refused += u32::from(mode != "PASSIVE" && !answer.starts_with("0;"));
             }
-            // Known limit (decision 0002): SQLite's checkpointer waits for a *slot*; if our BEGIN moves the slot's mark
-            // in the very moment between its reading the mark and asking for the lock, it waits in vain.
-            assert!(busy <= 6, "{mode}: {busy} of 60 were refused");
-            slowest
+            (slowest, refused)
         });
-        println!("{mode}: slowest checkpoint {} ms; {:?}", slowest / 1_000_000, tail.stats());
-        assert!(slowest < 5_000_000_000, "{mode} was blocked");
+        println!("{mode}: slowest commit and checkpoint {} ms; {:?}", slowest / 1_000_000, tail.stats());
+        assert_eq!(refused, 0, "{mode}");
+        assert!(slowest < 1_000_000_000, "{mode} was blocked for {slowest} ns");
+        assert!(mode == "PASSIVE" || mode == "FULL" || tail.stats().wal_restarts > 50, "{:?}", tail.stats());
         image.equals_file_after(tail, &place.db());
         app.exit();
     }
@@ -194,37 +194,6 @@ fn p2_a_crashed_writer_leaves_nothing_behind() {
     let mut app = App::open(&place.db());
     app.sql("INSERT INTO t VALUES(1)");
     until("the commit", || tail.copy(&mut image).unwrap().commits == 1);
-    image.equals_file_after(tail, &place.db());
-    app.exit();
-}
-
-/// A writer that dies while it writes the wal-index header leaves it torn: SQLite recovers it for us, the position
-/// holds, and nothing is delivered twice or lost.
-#[test]
-fn a_torn_wal_index_is_recovered() {
-    use std::os::unix::fs::FileExt;
-    let place = Place::new();
-    let mut app = founded(&place);
-    let mut tail = attach(&place.db());
-    let mut image = Image::of(&mut tail);
-    app.sql("INSERT INTO t VALUES(1)");
-    tail.copy(&mut image).unwrap();
-    app.crash();
-    // Our process holds POSIX locks on -shm, so another one has to tear it.
-    let torn = std::process::Command::new("dd")
-        .args(["if=/dev/zero", "bs=1", "seek=16", "count=4", "conv=notrunc", "status=none"])
-        .arg(format!("of={}", place.path("app.db-shm").display()))
-        .status();
-    if !torn.is_ok_and(|status| status.success()) {
-        println!("skipped: no dd here");
-        return;
-    }
-    let _ = std::fs::File::write_all_at; // the obvious way, which would close a descriptor of -shm
-    assert!(!tail.look().unwrap().news);
-    assert!(tail.stats().index_recoveries > 0);
-    let mut app = App::open(&place.db());
-    app.sql("INSERT INTO t VALUES(2)");
-    assert_eq!(tail.copy(&mut image).unwrap().commits, 1);
     image.equals_file_after(tail, &place.db());
     app.exit();
 }

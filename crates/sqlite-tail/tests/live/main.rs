@@ -6,11 +6,14 @@
 mod app;
 mod attach;
 mod checkpoints;
+mod crash;
 mod image;
 mod measure;
+mod pin;
 mod resume;
 mod trap_locks;
 mod trap_publication;
+mod trap_saturation;
 mod views;
 mod workload;
 
@@ -54,6 +57,15 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(1));
     }
     panic!("never happened: {what}");
+}
+
+/// Whether this is the full suite; says why a test is skipped if not.
+pub(crate) fn full(what: &str) -> bool {
+    let full = std::env::var_os("HIGHWATER_FULL").is_some_and(|value| value == "1");
+    if !full {
+        println!("skipped: {what}; set HIGHWATER_FULL=1");
+    }
+    full
 }
 
 /// The entry of the children; does nothing in an ordinary run.

@@ -1,8 +1,9 @@
-//! Numbers for the notes: `cargo test --release -- --ignored --nocapture measure`. They assert nothing about time.
+//! Numbers for the notes: `HIGHWATER_FULL=1 cargo test --release -- --nocapture measure`. They assert nothing about
+//! time.
 
 use crate::app::App;
 use crate::image::Image;
-use crate::{Place, attach, clock};
+use crate::{Place, attach, clock, full};
 use std::time::Duration;
 
 fn per_call(name: &str, times: u32, mut call: impl FnMut()) {
@@ -19,8 +20,10 @@ fn resident_kib() -> u64 {
 }
 
 #[test]
-#[ignore = "prints numbers"]
 fn measure_calls() {
+    if !full("prints numbers") {
+        return;
+    }
     let place = Place::new();
     let mut app = App::open(&place.db());
     app.sql("PRAGMA journal_mode=WAL");
@@ -51,8 +54,10 @@ fn measure_calls() {
 
 /// Trap 14.
 #[test]
-#[ignore = "prints numbers"]
 fn measure_many_databases() {
+    if !full("prints numbers") {
+        return;
+    }
     let place = Place::new();
     let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let paths: Vec<_> = (0..100).map(|at| place.path(&format!("{at}.db"))).collect();
