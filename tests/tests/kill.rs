@@ -14,11 +14,19 @@ use testkit::rng::Rng;
 /// The application writes on while its streamer is killed again and again. Every restore in between gives a committed
 /// prefix that is never older than one before, nor than what a killed streamer had reported durable; at the end one
 /// streamer drains, and everything is there.
+///
+/// The long version is 20 histories of 50 kills, with a restore after each of the 1,000.
 #[test]
 fn p2_kill9_never_yields_anything_but_a_committed_prefix() {
     let mut rng = Rng::for_test(20_261_121);
-    let kills = if full() { 1000 } else { 50 };
-    let every = if full() { 1 } else { 5 };
+    let (histories, every) = if full() { (20, 1) } else { (1, 5) };
+    for _ in 0..histories {
+        history_with_kills(&mut rng, 50, every);
+    }
+}
+
+/// One history: `kills` killed streamers, a restore after `every` so many.
+fn history_with_kills(rng: &mut Rng, kills: u64, every: u64) {
     let (place, volume) = (Place::s3(), Volume::new());
     let acks = volume.file("acks");
     let args = AppArgs { writers: 2, rate: 150.0, ack_file: Some(acks.clone()), blob: 800, ..volume.args(0) };
@@ -27,8 +35,6 @@ fn p2_kill9_never_yields_anything_but_a_committed_prefix() {
 
     let (mut durable, mut restored_seq, mut followed) = (0, 0, 0);
     for kill in 1..=kills {
-        // `acked` was committed before this streamer starts; once it reported something durable after catching up, it
-        // must come back.
         let mut streamer = Streamer::start(&place, "p", &volume.db(), &["--sync-interval", "50ms"]);
         if rng.one_in(2) {
             let _ = streamer.proc.wait_timeout(Duration::from_millis(rng.below(150)));

@@ -37,7 +37,8 @@ fn zone(text: &str) -> Option<(&str, i64)> {
         _ => return None,
     };
     let (hours, minutes) = zone[1..].split_once(':')?;
-    let number = |digits: &str, below: i64| digits.parse::<i64>().ok().filter(|n| digits.len() == 2 && *n < below);
+    let number =
+        |digits: &str, below: i64| digits.parse::<i64>().ok().filter(|n| digits.len() == 2 && *n < below);
     Some((local, sign * (number(hours, 24)? * 60 + number(minutes, 60)?) * 60_000))
 }
 
@@ -47,7 +48,11 @@ mod tests {
 
     #[test]
     fn round_trip_and_trimming() {
-        for (ms, text) in [(1_700_000_000_123, "2023-11-14T22:13:20.123Z"), (1_700_000_000_000, "2023-11-14T22:13:20Z"), (0, "1970-01-01T00:00:00Z")] {
+        for (ms, text) in [
+            (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
+            (1_700_000_000_000, "2023-11-14T22:13:20Z"),
+            (0, "1970-01-01T00:00:00Z"),
+        ] {
             assert_eq!(format_unix_ms(ms), text);
             assert_eq!(parse_unix_ms(text), Some(ms));
         }

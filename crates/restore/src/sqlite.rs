@@ -35,7 +35,8 @@ pub(crate) async fn run(args: Sqlite) -> Result<Exit, Error> {
         println!("{plan}");
         return Ok(Exit::Done);
     }
-    let options = RestoreOptions { integrity: args.integrity.into(), parallelism: usize::from(args.parallelism) };
+    let options =
+        RestoreOptions { integrity: args.integrity.into(), parallelism: usize::from(args.parallelism) };
     let progress = Arc::new(Progress::default());
     let shown = progress::show(progress.clone(), plan.bytes());
     let restored = restore(&store, &plan, &args.output, &options, progress).await;

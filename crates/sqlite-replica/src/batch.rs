@@ -74,7 +74,10 @@ impl Batch {
         };
         let mut page = vec![0; self.page_size];
         for pgno in spill.numbers() {
-            spill.file.read_exact_at(&mut page, self.offset(pgno)).map_err(Error::io(&self.dir, "read the spilled batch"))?;
+            spill
+                .file
+                .read_exact_at(&mut page, self.offset(pgno))
+                .map_err(Error::io(&self.dir, "read the spilled batch"))?;
             each(pgno, &page)?;
         }
         Ok(())

@@ -43,7 +43,13 @@ impl Catalogue {
         let mut listing = store.list("", None);
         while let Some(meta) = listing.try_next().await? {
             if let Some((level, name)) = layout.parse(&meta.key) {
-                catalogue.entries.push(Entry { level, name, key: meta.key, size: meta.size, modified_ms: meta.modified_ms });
+                catalogue.entries.push(Entry {
+                    level,
+                    name,
+                    key: meta.key,
+                    size: meta.size,
+                    modified_ms: meta.modified_ms,
+                });
             } else if let Some(txid) = layout::parse_image(&meta.key) {
                 catalogue.images.insert(txid);
             } else if meta.key == LINEAGE_KEY {

@@ -118,7 +118,11 @@ impl Error {
     /// True if a running writer goes on trying: whatever the store or the disk say may pass (credentials are rotated, a bucket is
     /// created, space is freed), only a fence does not.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Error::Store(e) if !e.is_fenced()) || matches!(self, Error::Io { .. })
+        match self {
+            Error::Store(e) => !e.is_fenced(),
+            Error::Io { .. } | Error::Ltx { source: ltx::Error::Io(_), .. } => true,
+            _ => false,
+        }
     }
 
     /// An [`Error::Io`] with its path.

@@ -81,7 +81,8 @@ impl Lineage {
         if &self.identity == claimant {
             return Ok(());
         }
-        let show = |i: &Identity| format!("cluster {:?}, app {:?}, database {:?}", i.cluster, i.app, i.database);
+        let show =
+            |i: &Identity| format!("cluster {:?}, app {:?}, database {:?}", i.cluster, i.app, i.database);
         Err(Error::Refused {
             what: format!("the replica belongs to {} and not to {}", show(&self.identity), show(claimant)),
             hint: "choose another prefix; a replica holds one database".into(),

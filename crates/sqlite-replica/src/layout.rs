@@ -89,7 +89,13 @@ mod tests {
         for layout in [Layout::Prefix, Layout::Directory] {
             assert_eq!(layout.parse(&layout.sync_key(t)), Some((Level::SYNC, FileName { min: t, max: t })));
         }
-        for foreign in ["0000/x.ltx", "lock.json", "highwater/lineage.json", "000a/0000000000000001-0000000000000001.ltx", "generations/0/x"] {
+        for foreign in [
+            "0000/x.ltx",
+            "lock.json",
+            "highwater/lineage.json",
+            "000a/0000000000000001-0000000000000001.ltx",
+            "generations/0/x",
+        ] {
             assert_eq!(Layout::Prefix.parse(foreign), None, "{foreign}");
         }
     }

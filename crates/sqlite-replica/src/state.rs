@@ -119,19 +119,27 @@ impl StateDir {
 
     /// Opens the directory, creating it if needed, and locks it; a second process is refused (P4).
     pub fn open(dir: &Path) -> Result<StateDir> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io(dir, "create the state directory"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(Error::io(dir, "create the state directory"))?;
         let open = |name: &str| {
             let path = dir.join(name);
-            let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+            let options =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
             options.open(&path).map_err(Error::io(&path, "open"))
         };
-        let lock = Flock::lock(open("lock")?, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => Error::Fenced {
-                what: format!("{} is locked by another process", dir.display()),
-                hint: "one streamer per database; stop the other one".into(),
-            },
-            errno => Error::Io { path: dir.join("lock"), doing: "lock", source: errno.into() },
-        })?;
+        let lock =
+            Flock::lock(open("lock")?, FlockArg::LockExclusiveNonblock).map_err(
+                |(_, errno)| match errno {
+                    nix::errno::Errno::EWOULDBLOCK => Error::Fenced {
+                        what: format!("{} is locked by another process", dir.display()),
+                        hint: "one streamer per database; stop the other one".into(),
+                    },
+                    errno => Error::Io { path: dir.join("lock"), doing: "lock", source: errno.into() },
+                },
+            )?;
         let slots = open("state")?;
         let record = read(&slots, dir)?;
         Ok(StateDir { dir: dir.to_owned(), slots, _lock: lock, record })
@@ -183,7 +191,10 @@ fn read(slots: &File, dir: &Path) -> Result<Option<Record>> {
     let mut bytes = vec![0; 2 * SLOT];
     let mut filled = 0;
     while filled < bytes.len() {
-        match slots.read_at(&mut bytes[filled..], filled as u64).map_err(Error::io(&dir.join("state"), "read"))? {
+        match slots
+            .read_at(&mut bytes[filled..], filled as u64)
+            .map_err(Error::io(&dir.join("state"), "read"))?
+        {
             0 => break,
             n => filled += n,
         }
@@ -192,7 +203,11 @@ fn read(slots: &File, dir: &Path) -> Result<Option<Record>> {
         let Some(record) = parse(slot) else { continue };
         if record.format > FORMAT {
             return Err(Error::Refused {
-                what: format!("{}: state has format {}, this program knows {FORMAT}", dir.display(), record.format),
+                what: format!(
+                    "{}: state has format {}, this program knows {FORMAT}",
+                    dir.display(),
+                    record.format
+                ),
                 hint: "use the newer version that wrote it".into(),
             });
         }

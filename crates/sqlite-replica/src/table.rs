@@ -38,7 +38,9 @@ impl PageTable {
             return Ok(None);
         }
         let mut bytes = [0; 8];
-        self.file.read_exact_at(&mut bytes, offset(pgno)).map_err(Error::io(&self.path, "read the page table"))?;
+        self.file
+            .read_exact_at(&mut bytes, offset(pgno))
+            .map_err(Error::io(&self.path, "read the page table"))?;
         Ok(Some(u64::from_le_bytes(bytes)).filter(|c| *c != 0))
     }
 
@@ -54,7 +56,9 @@ impl PageTable {
     /// Sets consecutive entries from `first` on.
     pub(crate) fn set_run(&mut self, first: u32, checksums: &[u64]) -> Result<()> {
         let bytes: Vec<u8> = checksums.iter().flat_map(|c| c.to_le_bytes()).collect();
-        self.file.write_all_at(&bytes, offset(first)).map_err(Error::io(&self.path, "write the page table"))?;
+        self.file
+            .write_all_at(&bytes, offset(first))
+            .map_err(Error::io(&self.path, "write the page table"))?;
         self.pages = self.pages.max(first + checksums.len() as u32 - 1);
         Ok(())
     }

@@ -237,7 +237,8 @@ impl ObjectStore for S3Store {
             self.credentials.refresh()?;
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
             let request = request
-                .set_start_after(start_after.map(|key| self.full(key)))
+                // Garage answers a start before the prefix with nothing at all; such a start skips nothing anyway.
+                .set_start_after(start_after.filter(|key| *key >= prefix).map(|key| self.full(key)))
                 .set_continuation_token(token)
                 .max_keys(i32::try_from(limit).unwrap_or(1_000));
             let out = self.done("list", prefix, request.send().await)?;

@@ -37,7 +37,13 @@ struct Seen {
 const IDLE_PASS_NS: u64 = 5_000_000_000;
 
 impl Observed {
-    pub(crate) fn new(path: &Path, replica: &str, metrics: DbMetrics, clock: Arc<dyn Clock>, health: Arc<Health>) -> Observed {
+    pub(crate) fn new(
+        path: &Path,
+        replica: &str,
+        metrics: DbMetrics,
+        clock: Arc<dyn Clock>,
+        health: Arc<Health>,
+    ) -> Observed {
         let seen = Mutex::new(Seen { state: "starting", ..Seen::default() });
         Observed { path: path.to_owned(), replica: replica.to_owned(), metrics, clock, health, seen }
     }
@@ -70,7 +76,9 @@ impl Observed {
                 tracing::info!(%db, epoch, txid, "claimed");
             }
             Event::Resumed => tracing::info!(%db, "continuing where the last run ended"),
-            Event::Compared { reason, pages } => tracing::info!(%db, reason, pages, "compared the database with the replica"),
+            Event::Compared { reason, pages } => {
+                tracing::info!(%db, reason, pages, "compared the database with the replica")
+            }
             Event::ImageStarted { pages, why } => {
                 seen.state = "sending the first image";
                 tracing::info!(%db, pages, why, "sending a full image");

@@ -30,15 +30,27 @@ pub(crate) fn resolve(args: &Replicate) -> Result<Vec<Pair>> {
     let pairs = if args.pairs.is_empty() { described(args)? } else { given(args)? };
     for (i, pair) in pairs.iter().enumerate() {
         let before = &pairs[..i];
-        ensure!(!before.iter().any(|p| p.database == pair.database), "{} is named twice", pair.database.display());
-        ensure!(!before.iter().any(|p| p.text == pair.text), "{} is named twice; a replica holds one database", pair.text);
+        ensure!(
+            !before.iter().any(|p| p.database == pair.database),
+            "{} is named twice",
+            pair.database.display()
+        );
+        ensure!(
+            !before.iter().any(|p| p.text == pair.text),
+            "{} is named twice; a replica holds one database",
+            pair.text
+        );
     }
     Ok(pairs)
 }
 
 fn given(args: &Replicate) -> Result<Vec<Pair>> {
     ensure!(args.config.is_none(), "name databases and URLs, or --config, not both");
-    ensure!(args.pairs.len().is_multiple_of(2), "databases and URLs come in pairs; {} arguments were given", args.pairs.len());
+    ensure!(
+        args.pairs.len().is_multiple_of(2),
+        "databases and URLs come in pairs; {} arguments were given",
+        args.pairs.len()
+    );
     let pair = |pair: &[String]| {
         let database = PathBuf::from(&pair[0]);
         let name = file_name(&database);
@@ -64,7 +76,9 @@ fn described(args: &Replicate) -> Result<Vec<Pair>> {
     sources.flags.app = args.app.clone().map(|name| Layer::flag("--app", name));
     let description = sources.resolve()?;
     if description.encrypt.is_some() {
-        bail!("encrypt: this version writes no sealed replicas, and it does not write plain ones where recipients are named");
+        bail!(
+            "encrypt: this version writes no sealed replicas, and it does not write plain ones where recipients are named"
+        );
     }
     let mut pairs = Vec::new();
     for database in description.databases.iter().filter(|d| d.profile.is_backed_up()) {
@@ -73,7 +87,8 @@ fn described(args: &Replicate) -> Result<Vec<Pair>> {
             "databases: {} is a pattern or a directory; this version wants each file named",
             database.path
         );
-        let text = database.url.clone().with_context(|| format!("databases: {} has no replica", database.path))?;
+        let text =
+            database.url.clone().with_context(|| format!("databases: {} has no replica", database.path))?;
         let (url, scope) = below(description.replica.as_deref(), &text)?;
         pairs.push(Pair {
             database: description.locate(&database.path),

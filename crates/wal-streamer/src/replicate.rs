@@ -37,14 +37,25 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
 
     let observed: Vec<Arc<Observed>> = pairs
         .iter()
-        .map(|pair| Arc::new(Observed::new(&pair.database, &pair.text, metrics.db(pair.label()), clock.clone(), health.clone())))
+        .map(|pair| {
+            Arc::new(Observed::new(
+                &pair.database,
+                &pair.text,
+                metrics.db(pair.label()),
+                clock.clone(),
+                health.clone(),
+            ))
+        })
         .collect();
     let server = match args.listen {
         None => None,
         Some(addr) => {
             let all = observed.clone();
-            let status = Arc::new(move || serde_json::json!({ "databases": all.iter().map(|o| o.status()).collect::<Vec<_>>() }));
-            let server = http::serve(addr, registry.clone(), health.clone(), status, shutdown.clone()).await?;
+            let status = Arc::new(
+                move || serde_json::json!({ "databases": all.iter().map(|o| o.status()).collect::<Vec<_>>() }),
+            );
+            let server =
+                http::serve(addr, registry.clone(), health.clone(), status, shutdown.clone()).await?;
             tracing::info!(addr = %server.addr(), "serving");
             Some(server)
         }
@@ -61,7 +72,8 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
     });
 
     let writers = pairs.into_iter().zip(observed).map(|(pair, observed)| {
-        let (args, clock, ids, requests, stopped) = (&args, clock.clone(), ids.clone(), requests.clone(), stopped.clone());
+        let (args, clock, ids, requests, stopped) =
+            (&args, clock.clone(), ids.clone(), requests.clone(), stopped.clone());
         async move {
             let config = Config {
                 database: pair.database.clone(),
@@ -74,12 +86,22 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
                 convert_to_wal: args.convert_to_wal,
             };
             let opened = store::open(&pair.url, OpenConfig::new(clock.clone(), ids.clone())).await;
-            let store = opened.and_then(|s| if pair.scope.is_empty() { Ok(s) } else { s.scoped(&pair.scope) }).map_err(Error::from);
+            let store = opened
+                .and_then(|s| if pair.scope.is_empty() { Ok(s) } else { s.scoped(&pair.scope) })
+                .map_err(Error::from);
             let finish = match store {
                 Ok(store) => {
                     store.set_observer(Arc::new(crate::observe::Requests(requests)));
                     let events = observed.clone();
-                    sqlite_replica::run(config, store, clock, ids, Arc::new(move |event| events.take(event)), stopped).await
+                    sqlite_replica::run(
+                        config,
+                        store,
+                        clock,
+                        ids,
+                        Arc::new(move |event| events.take(event)),
+                        stopped,
+                    )
+                    .await
                 }
                 Err(error) => Err(error),
             };

@@ -6,7 +6,17 @@ use std::process::Command;
 /// Runs the benchmark named `what`.
 pub(crate) fn run(what: &str, large: bool) -> Result<()> {
     ensure!(what == "sqlite", "there is a benchmark called sqlite, and none called {what:?}");
-    crate::tools::run(Command::new("cargo").args(["build", "--release", "--bins", "-p", "wal-streamer", "-p", "restore", "-p", "testkit"]))?;
+    crate::tools::run(Command::new("cargo").args([
+        "build",
+        "--release",
+        "--bins",
+        "-p",
+        "wal-streamer",
+        "-p",
+        "restore",
+        "-p",
+        "testkit",
+    ]))?;
     let mut bench = Command::new("cargo");
     bench.args(["run", "--release", "--quiet", "-p", "benches", "--", what]);
     if large {

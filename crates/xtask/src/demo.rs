@@ -24,7 +24,8 @@ pub(crate) fn run(db: Option<PathBuf>) -> Result<()> {
     fs::create_dir(&volume)?;
     let server = S3Server::start();
     step("object store", &format!("embedded S3 server on {}", server.endpoint()));
-    let demo = Demo { volume, restored: scratch.path().join("restored.db"), url: server.url("demo/app"), server };
+    let demo =
+        Demo { volume, restored: scratch.path().join("restored.db"), url: server.url("demo/app"), server };
     match db {
         Some(path) => demo.of_a_database(&path),
         None => demo.of_the_application(),
@@ -49,7 +50,10 @@ impl Demo {
         args.ack_file = Some(acks.clone());
         let started = Instant::now();
         let mut application = Proc::bin("hw-app", args.to_args());
-        step("application", &format!("4 connections, {TRANSACTIONS} transactions at {RATE}/s, into {}", db.display()));
+        step(
+            "application",
+            &format!("4 connections, {TRANSACTIONS} transactions at {RATE}/s, into {}", db.display()),
+        );
 
         let mut streamer = self.streamer(&db);
         step("wal-streamer", "follows it from the side");
@@ -57,20 +61,36 @@ impl Demo {
         streamer.kill9();
         step("SIGKILL", &format!("the streamer dies after {} acknowledged transactions", acked(&acks)));
         let first_half = streamer.log();
-        procs::wait_until(PATIENCE, "more transactions while nobody watches", || acked(&acks) >= TRANSACTIONS * 6 / 10);
+        procs::wait_until(PATIENCE, "more transactions while nobody watches", || {
+            acked(&acks) >= TRANSACTIONS * 6 / 10
+        });
         let mut streamer = self.streamer(&db);
         streamer.wait_for_log(PATIENCE, "claimed");
-        step("wal-streamer", &format!("starts again at {} transactions and claims the replica anew", acked(&acks)));
+        step(
+            "wal-streamer",
+            &format!("starts again at {} transactions and claims the replica anew", acked(&acks)),
+        );
 
-        ensure!(application.expect_exit(PATIENCE) == 0, "the application failed:\n{}", application.log_tail());
+        ensure!(
+            application.expect_exit(PATIENCE) == 0,
+            "the application failed:\n{}",
+            application.log_tail()
+        );
         step("application", &format!("done after {:.1} s", started.elapsed().as_secs_f64()));
         self.stop(&mut streamer)?;
         let log = first_half + &streamer.log();
         report_lag(&log);
         self.lose_and_restore(&db)?;
         let report = app::verify(&self.restored).map_err(anyhow::Error::msg)?;
-        ensure!(report.last_seq == TRANSACTIONS, "{} of {TRANSACTIONS} transactions came back", report.last_seq);
-        step("replayed", &format!("all {TRANSACTIONS} transactions are there: every row and byte is what their plan says"));
+        ensure!(
+            report.last_seq == TRANSACTIONS,
+            "{} of {TRANSACTIONS} transactions came back",
+            report.last_seq
+        );
+        step(
+            "replayed",
+            &format!("all {TRANSACTIONS} transactions are there: every row and byte is what their plan says"),
+        );
         Ok(())
     }
 
@@ -80,7 +100,15 @@ impl Demo {
             .with_context(|| format!("cannot read {}", path.display()))?;
         source.execute("VACUUM INTO ?1", [db.to_str().context("the path is not UTF-8")?])?;
         drop(source);
-        step("copy", &format!("{} ({} bytes) is only read; the copy is {} bytes", path.display(), size(path), size(&db)));
+        step(
+            "copy",
+            &format!(
+                "{} ({} bytes) is only read; the copy is {} bytes",
+                path.display(),
+                size(path),
+                size(&db)
+            ),
+        );
         let writer = Connection::open(&db)?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         let mut streamer = self.streamer(&db);
@@ -105,7 +133,10 @@ impl Demo {
         streamer.terminate();
         let exit = streamer.expect_exit(PATIENCE);
         ensure!(exit == 0, "the streamer ended with {exit}:\n{}", streamer.log_tail());
-        step("SIGTERM", &format!("the streamer made the rest durable and left in {} ms", started.elapsed().as_millis()));
+        step(
+            "SIGTERM",
+            &format!("the streamer made the rest durable and left in {} ms", started.elapsed().as_millis()),
+        );
         Ok(())
     }
 
@@ -123,14 +154,28 @@ impl Demo {
         command.arg("sqlite").arg(&self.url).arg("-o").arg(&self.restored).envs(self.server.env());
         let output = command.output()?;
         ensure!(output.status.success(), "restore failed: {}", String::from_utf8_lossy(&output.stderr));
-        step("restore", &format!("{} in {} ms", String::from_utf8_lossy(&output.stdout).trim(), started.elapsed().as_millis()));
+        step(
+            "restore",
+            &format!(
+                "{} in {} ms",
+                String::from_utf8_lossy(&output.stdout).trim(),
+                started.elapsed().as_millis()
+            ),
+        );
 
         let compared = app::compare_dbs(&kept, &self.restored).map_err(anyhow::Error::msg)?;
         if !compared.same_bytes() || !compared.same_rows() {
             bail!("the restored database differs: {compared:?}");
         }
         let rows: u64 = compared.tables.iter().map(|t| t.rows.0).sum();
-        step("compared", &format!("{} pages and {rows} rows in {} tables: identical", compared.pages.0, compared.tables.len()));
+        step(
+            "compared",
+            &format!(
+                "{} pages and {rows} rows in {} tables: identical",
+                compared.pages.0,
+                compared.tables.len()
+            ),
+        );
         Ok(())
     }
 }
@@ -152,7 +197,13 @@ fn report_lag(log: &str) {
     let bytes: u64 = durable.iter().filter_map(|l| field(l, "bytes")).sum();
     lags.sort_unstable();
     if let (Some(median), Some(worst)) = (lags.get(lags.len() / 2), lags.last()) {
-        step("lag", &format!("{} files, {bytes} bytes; commit seen to durable: median {median} ms, worst {worst} ms", lags.len()));
+        step(
+            "lag",
+            &format!(
+                "{} files, {bytes} bytes; commit seen to durable: median {median} ms, worst {worst} ms",
+                lags.len()
+            ),
+        );
     }
 }
 

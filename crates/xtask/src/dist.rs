@@ -38,6 +38,8 @@ pub(crate) fn run() -> Result<()> {
     if musl && has("musl-gcc") {
         return build(Some(TARGET));
     }
-    println!("no static build: it needs `rustup target add {TARGET}` and the package musl-tools; building for this host");
+    println!(
+        "no static build: it needs `rustup target add {TARGET}` and the package musl-tools; building for this host"
+    );
     build(None)
 }

@@ -5,8 +5,11 @@ use anyhow::Result;
 use std::process::Command;
 
 /// Shared objects of both page-encoding generations of Litestream 0.5.
-const LITESTREAM_VFS: [(&str, &str); 2] = [("0.5.15", "HIGHWATER_LITESTREAM_VFS_OLD"), ("0.5.17", "HIGHWATER_LITESTREAM_VFS_NEW")];
-const LITESTREAM: [(&str, &str); 2] = [("v0.5.6", "HIGHWATER_LITESTREAM_OLD"), ("latest", "HIGHWATER_LITESTREAM_NEW")];
+const LITESTREAM_VFS: [(&str, &str); 2] =
+    [("0.5.15", "HIGHWATER_LITESTREAM_VFS_OLD"), ("0.5.17", "HIGHWATER_LITESTREAM_VFS_NEW")];
+/// One of each page encoding; v0.5.6 itself is not in the module proxy, v0.5.5 writes and reads the same.
+const LITESTREAM: [(&str, &str); 2] =
+    [("v0.5.5", "HIGHWATER_LITESTREAM_OLD"), ("latest", "HIGHWATER_LITESTREAM_NEW")];
 /// MinIO publishes no release tags through the module proxy any more; this is its newest version there.
 const MINIO: &str = "v0.0.0-20260212201848-7aac2a2c5b7c";
 
@@ -14,14 +17,24 @@ const MINIO: &str = "v0.0.0-20260212201848-7aac2a2c5b7c";
 pub(crate) fn run(full: bool) -> Result<()> {
     install(&[("sqlite3", "sqlite3"), ("zstd", "zstd"), ("age", "age")]);
     tools::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
-    tools::run(Command::new("cargo").args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    tools::run(Command::new("cargo").args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
 
     let mut tests = Command::new("cargo");
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     for (version, variable) in LITESTREAM_VFS {
         match litestream_vfs(version) {
             Some(path) => drop(tests.env(variable, path)),
-            None => println!("SKIP interoperability with litestream-vfs {version}: its Python package could not be fetched"),
+            None => println!(
+                "SKIP interoperability with litestream-vfs {version}: its Python package could not be fetched"
+            ),
         }
     }
     if full {

@@ -21,7 +21,12 @@ fn name(command: &Command) -> String {
 
 /// Runs a command without showing what it prints.
 fn quiet(program: &str, args: &[&str]) -> bool {
-    Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// True if `program` is on the path.
@@ -81,7 +86,11 @@ pub(crate) fn go_program(module: &str, version: &str, name: &str) -> Option<Path
         std::fs::create_dir_all(&dir).ok()?;
         let bin = dir.canonicalize().ok()?;
         println!("building {name} {version}");
-        let status = Command::new("go").args(["install", &format!("{module}@{version}")]).env("GOBIN", bin).env("GOFLAGS", "").status();
+        let status = Command::new("go")
+            .args(["install", &format!("{module}@{version}")])
+            .env("GOBIN", bin)
+            .env("GOFLAGS", "")
+            .status();
         if !status.is_ok_and(|s| s.success()) {
             return None;
         }

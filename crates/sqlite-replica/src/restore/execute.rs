@@ -109,7 +109,7 @@ pub async fn restore(
         });
         let mut fetched = futures::stream::iter(fetches).buffered(options.parallelism);
         while let Some((file, bytes)) = fetched.try_next().await? {
-            let (target, file, header) = (target.clone(), file.clone(), header.clone());
+            let (target, file, header) = (target.clone(), file.clone(), header);
             blocking(move || apply_small(&file, &bytes, &header, &target)).await?;
         }
     }
@@ -168,7 +168,8 @@ fn prove(header: &Header, target: &Target, newest: &Entry) -> Result<bool> {
             target.rolling(),
             header.node_id
         ),
-        hint: "a file of the chain was replaced by another intact one; choose an older point with --txid".into(),
+        hint: "a file of the chain was replaced by another intact one; choose an older point with --txid"
+            .into(),
     })
 }
 
@@ -194,7 +195,11 @@ pub(crate) fn check(file: &Entry, header: &Header, newest: &Header) -> Result<()
         return Err(wrong(format!("its header says TXID {}-{}", header.min_txid, header.max_txid)));
     }
     if header.page_size != newest.page_size {
-        return Err(wrong(format!("page size {} in a chain of {}", header.page_size.get(), newest.page_size.get())));
+        return Err(wrong(format!(
+            "page size {} in a chain of {}",
+            header.page_size.get(),
+            newest.page_size.get()
+        )));
     }
     Ok(())
 }
@@ -209,7 +214,8 @@ pub async fn read_header(store: &Store, file: &Entry) -> Result<Header> {
     if file.size < HEADER_SIZE as u64 {
         return Err(short(file.size));
     }
-    let bytes = store.get_bytes(&file.key, Some(0..HEADER_SIZE as u64)).await.map_err(|e| missing(e, file))?;
+    let bytes =
+        store.get_bytes(&file.key, Some(0..HEADER_SIZE as u64)).await.map_err(|e| missing(e, file))?;
     let bytes: [u8; HEADER_SIZE] = bytes[..].try_into().map_err(|_| short(bytes.len() as u64))?;
     Ok(Header::from_bytes(&bytes).map_err(Error::ltx(&file.key))?.header)
 }
@@ -226,6 +232,8 @@ pub(crate) fn missing(error: store::Error, file: &Entry) -> Error {
 }
 
 /// Runs CPU or disk work off the runtime's thread.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.expect("the work does not panic")
 }

@@ -23,14 +23,17 @@ pub(super) fn check(path: &Path, depth: Integrity) -> Result<()> {
         Integrity::Full => "PRAGMA integrity_check(1)",
     };
     let finding = (|| {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let uri = format!("file:{}?immutable=1", escape(path));
         Connection::open_with_flags(uri, flags)?.query_row(pragma, [], |row| row.get::<_, String>(0))
     })();
     match finding {
         Ok(text) if text == "ok" => Ok(()),
         Ok(text) => Err(Error::Integrity { path: path.to_owned(), what: format!("integrity check: {text}") }),
-        Err(e) => Err(Error::Integrity { path: path.to_owned(), what: format!("SQLite cannot read it: {e}") }),
+        Err(e) => {
+            Err(Error::Integrity { path: path.to_owned(), what: format!("SQLite cannot read it: {e}") })
+        }
     }
 }
 
@@ -56,7 +59,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a ?#%.db");
         let db = Connection::open(&path).unwrap();
-        db.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(90000))").unwrap();
+        db.execute_batch(
+            "PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(90000))",
+        )
+        .unwrap();
         drop(db);
         check(&path, Integrity::Full).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();

@@ -7,7 +7,8 @@ use crate::restore::target::Target;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use ltx::{
-    HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, Piece, TRAILER_SIZE, decode_run, parse_index_tail, verify_parts,
+    HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, Piece, TRAILER_SIZE, decode_run,
+    parse_index_tail, verify_parts,
 };
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, Write};
@@ -45,7 +46,8 @@ pub(crate) async fn apply(
             async move {
                 let bytes = get(store, file, range.clone(), progress).await?;
                 blocking(move || {
-                    let mut write = |pgno: u32, page: &[u8]| target.offer(pgno, page).map_err(ltx::Error::from);
+                    let mut write =
+                        |pgno: u32, page: &[u8]| target.offer(pgno, page).map_err(ltx::Error::from);
                     decode_run(&bytes, page_size, range.start, &mut write).map_err(Error::ltx(&key))
                 })
                 .await
@@ -76,13 +78,16 @@ async fn fetch_index(
         let tail = get(store, file, from..file.size, progress).await?;
         let trailer = tail[tail.len() - TRAILER_SIZE..].try_into().map_err(|_| short(file))?;
         match parse_index_tail(&tail, file.size).map_err(Error::ltx(&file.key))? {
-            IndexTail::Complete { index, offset, .. } => return Ok((Box::new(Cursor::new(tail.slice_ref(index))), offset, trailer)),
+            IndexTail::Complete { index, offset, .. } => {
+                return Ok((Box::new(Cursor::new(tail.slice_ref(index))), offset, trailer));
+            }
             IndexTail::NeedFrom(earlier) if earlier >= from => return Err(short(file)),
             IndexTail::NeedFrom(earlier) if file.size - earlier <= INDEX_IN_MEMORY => from = earlier,
             IndexTail::NeedFrom(earlier) => {
                 // `earlier` is where the end-of-pages mark stands: six zero bytes before the index.
                 let offset = earlier + END_OF_PAGES;
-                let spooled = spool(store, file, earlier..file.size - TRAILER_SIZE as u64, target, progress).await?;
+                let spooled =
+                    spool(store, file, earlier..file.size - TRAILER_SIZE as u64, target, progress).await?;
                 return Ok((Box::new(spooled), offset, trailer));
             }
         }
@@ -93,9 +98,16 @@ async fn fetch_index(
 const END_OF_PAGES: u64 = 6;
 
 /// A large index, in an unlinked file; the mark before it is checked and skipped.
-async fn spool(store: &Store, file: &Entry, range: Range<u64>, target: &Target, progress: &Progress) -> Result<BufReader<File>> {
+async fn spool(
+    store: &Store,
+    file: &Entry,
+    range: Range<u64>,
+    target: &Target,
+    progress: &Progress,
+) -> Result<BufReader<File>> {
     let failed = || Error::io(target.temp(), "spool the page index beside");
-    let dir = target.temp().parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let dir =
+        target.temp().parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     let mut spool = tempfile::tempfile_in(dir).map_err(failed())?;
     let mut at = range.start;
     while at < range.end {
@@ -112,7 +124,12 @@ async fn spool(store: &Store, file: &Entry, range: Range<u64>, target: &Target, 
 }
 
 /// Ranges of whole page frames of about [`PART`] bytes that cover all of them, and the digest of the index they came from.
-fn parts(file: &Entry, header: &Header, index: Box<dyn Read>, offset: u64) -> Result<(Vec<Range<u64>>, IndexDigest)> {
+fn parts(
+    file: &Entry,
+    header: &Header,
+    index: Box<dyn Read>,
+    offset: u64,
+) -> Result<(Vec<Range<u64>>, IndexDigest)> {
     let mut parts: Vec<Range<u64>> = Vec::new();
     let mut reader = IndexReader::new(index, header, offset);
     for entry in &mut reader {

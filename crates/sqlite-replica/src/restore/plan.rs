@@ -29,7 +29,10 @@ impl RestorePlan {
         let plan = RestorePlan { files: chain(catalogue, target) };
         match plan.reaches() {
             Some(reached) if reached == target => Ok(plan),
-            Some(reached) if txid.is_some() && catalogue.entries.iter().any(|e| e.name.min <= target && e.name.max > target) => {
+            Some(reached)
+                if txid.is_some()
+                    && catalogue.entries.iter().any(|e| e.name.min <= target && e.name.max > target) =>
+            {
                 Err(Error::Nothing {
                     what: format!("TXID {target} is no longer a point of its own, only {reached} before it"),
                     hint: "`restore list` shows all points".into(),

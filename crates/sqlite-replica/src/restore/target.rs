@@ -31,7 +31,8 @@ impl Target {
         let temp = output.with_file_name(name);
         let size = u64::from(commit) * page_size as u64;
         let dir = parent(output);
-        let fs = nix::sys::statvfs::statvfs(dir).map_err(|e| Error::io(dir, "look at the volume")(e.into()))?;
+        let fs =
+            nix::sys::statvfs::statvfs(dir).map_err(|e| Error::io(dir, "look at the volume")(e.into()))?;
         let free = fs.blocks_available() as u64 * fs.fragment_size() as u64;
         if free < size {
             return Err(Error::Io {

@@ -8,7 +8,7 @@ use crate::layout::{self, Layout};
 use crate::restore::read_header;
 use crate::state::{Intent, Mark, Record, StateDir};
 use crate::table::PageTable;
-use crate::write::engine::{Config, Engine, Events};
+use crate::write::engine::{Config, Engine, Events, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
 use crate::write::send::{self, Body, send};
@@ -27,6 +27,10 @@ use tokio::sync::watch;
 
 /// Databases up to this size are staged before their first image is sent, so that a crash resends the same bytes.
 const STAGED_IMAGE: u64 = 16 << 20;
+/// A database of fewer pages may shrink as it likes.
+const SMALL_DATABASE: u32 = 64;
+/// A database that shrank below this fraction while nobody watched is asked about.
+const SHRUNK: u32 = 8;
 /// How often a missing database is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -101,19 +105,29 @@ impl Engine {
         let epoch = self.record.epoch.max(stamp.map_or(0, |s| s.epoch)) + 1;
         match (plan, header) {
             (Plan::NewLineage, _) => {
-                self.record = Record { lineage: self.ids.next_u64(), epoch: 1, confirmed: 0, intent: None, mark: None, ..self.record.clone() };
+                self.record = Record {
+                    lineage: self.ids.next_u64(),
+                    epoch: 1,
+                    confirmed: 0,
+                    intent: None,
+                    mark: None,
+                    ..self.record.clone()
+                };
                 self.create_lineage()?;
                 self.tell(Event::Claimed { epoch: 1, txid: 0 });
                 self.image("the replica is empty")
             }
             (Plan::FirstImage, _) => {
                 let lineage = remote.lineage.unwrap_or(self.record.lineage);
-                self.record = Record { lineage, epoch, confirmed: 0, intent: None, mark: None, ..self.record.clone() };
+                self.record =
+                    Record { lineage, epoch, confirmed: 0, intent: None, mark: None, ..self.record.clone() };
                 self.tell(Event::Claimed { epoch, txid: 0 });
                 self.image("the first image was not finished")
             }
             (Plan::Resume { newest, resend }, Some(_)) => self.resume(newest, resend, epoch),
-            (Plan::FullImage { newest, why }, Some(header)) => self.replace(newest, &header, remote.lineage, epoch, why),
+            (Plan::FullImage { newest, why }, Some(header)) => {
+                self.replace(newest, &header, remote.lineage, epoch, why)
+            }
             (Plan::Prove { newest }, Some(header)) => self.prove(newest, &header, remote.lineage, epoch),
             (_, None) => Err(Error::Damaged {
                 what: "the newest file has no header".into(),
@@ -128,7 +142,13 @@ impl Engine {
             if let Some(staged) = &intent.staged {
                 let Some(body) = stage::reread(&self.state.staged(), staged)? else {
                     let header = self.newest_header(newest)?;
-                    return self.replace(newest, &header, Some(self.record.lineage), epoch, "the staged file is lost");
+                    return self.replace(
+                        newest,
+                        &header,
+                        Some(self.record.lineage),
+                        epoch,
+                        "the staged file is lost",
+                    );
                 };
                 stage::apply(&self.state.staged(), &mut self.table)?;
                 if resend {
@@ -147,9 +167,14 @@ impl Engine {
         {
             // Before the claim: nothing of the replica changes.
             return Err(Error::Refused {
-                what: format!("this volume lost commits that are in the replica ({reason}), as after a power loss or a rolled-back snapshot"),
+                what: format!(
+                    "this volume lost commits that are in the replica ({reason}), as after a power loss or a rolled-back snapshot"
+                ),
                 hint: "restore the replica first, or start with --adopt to go on from the older state".into(),
             });
+        }
+        if matches!(resumed, Resume::Unproven { .. }) && !self.config.adopt {
+            self.check_not_emptied(&mark)?;
         }
         self.claim(mark.position())?;
         match resumed {
@@ -159,6 +184,22 @@ impl Engine {
             }
             Resume::Unproven { reason } | Resume::RolledBack { reason } => self.compare(reason),
         }
+    }
+
+    /// A database that lost almost all of its pages while nobody watched was probably recreated by an application that found none:
+    /// that is not to become the newest state without being asked (P3). Before the claim: nothing of the replica changes.
+    fn check_not_emptied(&mut self, mark: &Mark) -> Result<()> {
+        let commit = self.tail.view()?.commit();
+        if mark.commit < SMALL_DATABASE || commit >= mark.commit / SHRUNK {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            what: format!(
+                "the database has {commit} pages and had {} when it was last replicated: it may have been emptied or recreated",
+                mark.commit
+            ),
+            hint: "restore the replica, or start with --adopt if this is what you want to keep".into(),
+        })
     }
 
     /// Nothing ties the volume to the replica but the database itself: it must be the newest state, bit for bit.
@@ -190,9 +231,24 @@ impl Engine {
 
     /// A history that the database does not continue page by page: claim after it, then a full image (P3: nothing before it
     /// is touched).
-    fn replace(&mut self, newest: Txid, header: &Header, lineage: Option<u64>, epoch: u32, why: &'static str) -> Result<()> {
+    fn replace(
+        &mut self,
+        newest: Txid,
+        header: &Header,
+        lineage: Option<u64>,
+        epoch: u32,
+        why: &'static str,
+    ) -> Result<()> {
         self.check_page_size(header.page_size.get())?;
-        let nowhere = Position { salt1: 0, salt2: 0, frame: 0, cksum1: 0, cksum2: 0, page_size: header.page_size.get(), commit: header.commit };
+        let nowhere = Position {
+            salt1: 0,
+            salt2: 0,
+            frame: 0,
+            cksum1: 0,
+            cksum2: 0,
+            page_size: header.page_size.get(),
+            commit: header.commit,
+        };
         let before = self.mark_at(header.commit, header.node_id, header.timestamp_ms, nowhere);
         let fresh = lineage.is_none();
         self.record = Record {
@@ -243,7 +299,8 @@ impl Engine {
     fn put(&self, txid: u64, write_id: [u8; 6], body: Body) -> Result<()> {
         let key = self.layout.sync_key(Txid::new(txid).expect("intents have a TXID"));
         let timestamp = self.record.mark.map_or(0, |m| m.timestamp_ms);
-        let sending = send(self.store.clone(), key, body, send::options(timestamp, write_id), None, self.clock.clone());
+        let sending =
+            send(self.store.clone(), key, body, send::options(timestamp, write_id), None, self.clock.clone());
         self.ask(sending).map(drop)
     }
 
@@ -265,7 +322,8 @@ impl Engine {
         drop(view);
         let pages = self.batch.pages();
         if pages > 0 || commit != mark.commit {
-            Sink::commit(&mut self.batch, commit).map_err(Error::io(self.state.dir(), "gather the page diff"))?;
+            Sink::commit(&mut self.batch, commit)
+                .map_err(Error::io(self.state.dir(), "gather the page diff"))?;
             self.batch_since = Some((self.clock.monotonic_ns(), self.clock.unix_ms()));
         }
         self.tail.start_at(position)?;
@@ -289,14 +347,17 @@ impl Engine {
         let timestamp_ms = self.clock.unix_ms().max(before_ms + 1);
         let next = stage::Next { txid, stamp, timestamp_ms, to: position };
         let header = next.header(page_size, commit, rolling);
-        let mark = Mark { page_size: page_size.get(), commit, rolling, timestamp_ms, position: position.into() };
+        let mark =
+            Mark { page_size: page_size.get(), commit, rolling, timestamp_ms, position: position.into() };
         self.record.mark = Some(mark);
         self.record.intent = Some(Intent { txid: txid.get(), write_id: stamp.write_id, staged: None });
 
         let key = self.layout.sync_key(txid);
         let options = send::options(timestamp_ms, stamp.write_id);
         let size = u64::from(commit) * page_size.bytes() as u64;
-        let (store, clock, runtime, mut stop) = (self.store.clone(), self.clock.clone(), self.runtime.clone(), self.stop.clone());
+        let (store, clock, runtime, stop) =
+            (self.store.clone(), self.clock.clone(), self.runtime.clone(), self.stop.clone());
+        let drain = self.config.drain;
         let bytes = if size <= STAGED_IMAGE {
             let path = self.state.staged();
             let file = File::create(&path).map_err(Error::io(&path, "create"))?;
@@ -307,22 +368,20 @@ impl Engine {
             let body = Body::File { path, size };
             self.record.intent.as_mut().expect("set above").staged = Some(staged);
             self.state.save(self.record.clone(), true)?;
-            runtime.block_on(async {
-                tokio::select! {
-                    sent = send(store, key, body, options, Some(wal), clock) => sent.map(drop),
-                    _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
-                }
-            })?;
+            runtime.block_on(until_drained(
+                send(store, key, body, options, Some(wal), clock),
+                stop,
+                drain,
+            ))?;
             size
         } else {
             self.state.save(self.record.clone(), true)?;
             let (factory, asked) = image::passes();
             let bound = size + size / 128 + (64 << 10) + u64::from(commit) * 40;
             let sending = runtime.spawn(async move {
-                tokio::select! {
-                    sent = store.commit_stream(&key, factory, Some(bound), &options) => sent.map(drop).map_err(Error::from),
-                    _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
-                }
+                let sent =
+                    async { Ok(store.commit_stream(&key, factory, Some(bound), &options).await.map(drop)?) };
+                until_drained(sent, stop, drain).await
             });
             let mut encoded = Ok(0);
             // Each request is one pass; there is a next one only if the store wants the stream again.
@@ -377,14 +436,22 @@ impl Engine {
             return Ok(());
         }
         Err(Error::Refused {
-            what: format!("the database has pages of {} bytes, the replica of {of_replica}", self.tail.page_size()),
+            what: format!(
+                "the database has pages of {} bytes, the replica of {of_replica}",
+                self.tail.page_size()
+            ),
             hint: "the page size was changed by VACUUM: replicate to a new prefix".into(),
         })
     }
 }
 
 /// Attaches; a database that does not exist yet is waited for, since a sidecar starts before its application.
-fn attach(config: &Config, clock: &Arc<dyn Clock>, events: &Events, stop: &watch::Receiver<bool>) -> Result<Tail> {
+fn attach(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    events: &Events,
+    stop: &watch::Receiver<bool>,
+) -> Result<Tail> {
     let mut told = false;
     loop {
         match Tail::attach(&config.database, Engine::tail_options(config), clock.clone()) {

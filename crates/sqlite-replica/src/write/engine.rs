@@ -36,6 +36,9 @@ const PACE: Duration = Duration::from_millis(4);
 /// Staged files up to this size stay until the next one replaces them.
 const KEEP_STAGED: u64 = 16 << 20;
 
+/// Pause after staging failed for lack of space.
+const STAGE_AGAIN: Duration = Duration::from_secs(2);
+
 /// What to replicate, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -87,10 +90,11 @@ pub async fn run(
             other => other,
         });
     };
-    std::thread::Builder::new()
-        .name("tail".into())
-        .spawn(work)
-        .map_err(|source| Error::Io { path: PathBuf::from("tail"), doing: "start the thread", source })?;
+    std::thread::Builder::new().name("tail".into()).spawn(work).map_err(|source| Error::Io {
+        path: PathBuf::from("tail"),
+        doing: "start the thread",
+        source,
+    })?;
     ended.await.expect("the tail thread sends its result before it ends")
 }
 
@@ -169,13 +173,30 @@ impl Engine {
             let stats = (self.tail.stats().checkpoints, self.tail.stats().barrier.max_ns);
             if stats != announced {
                 announced = stats;
-                self.tell(Event::Tail { checkpoints: stats.0, barrier_max_ns: stats.1, wal_bytes: looked.wal_bytes });
+                self.tell(Event::Tail {
+                    checkpoints: stats.0,
+                    barrier_max_ns: stats.1,
+                    wal_bytes: looked.wal_bytes,
+                });
             }
 
             let due = now >= next_sync || drain_until.is_some();
             if flight.is_none() && due && !self.batch.is_empty() {
                 next_sync = now + self.config.sync_interval.as_nanos() as u64;
-                flight = Some(self.stage_and_send()?);
+                flight = match self.stage_and_send() {
+                    Ok(flight) => Some(flight),
+                    // A full disk: the batch is kept, and tried again.
+                    Err(e) if e.may_pass() && self.record.intent.is_none() => {
+                        next_sync = now + STAGE_AGAIN.as_nanos() as u64;
+                        self.tell(Event::UploadFailed {
+                            error: e.to_string(),
+                            reason: "other",
+                            retry_in: STAGE_AGAIN,
+                        });
+                        None
+                    }
+                    Err(e) => return Err(e),
+                };
             }
             if let Some(deadline) = drain_until {
                 if flight.is_none() && self.batch.is_empty() {
@@ -243,10 +264,12 @@ impl Engine {
 
     /// Batch -> staged file -> intent -> PUT. The page table follows while the PUT is under way.
     fn stage_and_send(&mut self) -> Result<Flight> {
-        let (since_ns, seen_ms) = self.batch_since.take().unwrap_or_else(|| (self.clock.monotonic_ns(), self.clock.unix_ms()));
+        let (since_ns, seen_ms) =
+            self.batch_since.unwrap_or_else(|| (self.clock.monotonic_ns(), self.clock.unix_ms()));
         let to = self.tail.position().expect("a started tail has a position");
         let body = self.stage(to, seen_ms)?;
         self.batch.clear();
+        self.batch_since = None;
         let result = self.launch(body)?;
         stage::apply(&self.state.staged(), &mut self.table)?;
         let intent = self.record.intent.as_ref().expect("staging records an intent");
@@ -258,16 +281,15 @@ impl Engine {
     pub(crate) fn stage(&mut self, to: Position, seen_ms: i64) -> Result<Body> {
         let before = self.record.mark.expect("a mark stands before anything is staged");
         let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
-        let next = Next {
-            txid,
-            stamp: self.new_stamp(),
-            timestamp_ms: seen_ms.max(before.timestamp_ms + 1),
-            to,
-        };
+        let next =
+            Next { txid, stamp: self.new_stamp(), timestamp_ms: seen_ms.max(before.timestamp_ms + 1), to };
         let path = self.state.staged();
         let tail = &self.tail;
-        let (staged, mark) = stage::stage(&path, &self.batch, &self.table, &before, &next, |pgno, page| Ok(tail.read_file_page(pgno, page)?))?;
-        self.record.intent = Some(Intent { txid: txid.get(), write_id: next.stamp.write_id, staged: Some(staged.clone()) });
+        let (staged, mark) = stage::stage(&path, &self.batch, &self.table, &before, &next, |pgno, page| {
+            Ok(tail.read_file_page(pgno, page)?)
+        })?;
+        self.record.intent =
+            Some(Intent { txid: txid.get(), write_id: next.stamp.write_id, staged: Some(staged.clone()) });
         self.record.mark = Some(mark);
         self.state.save(self.record.clone(), true)?;
         stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
@@ -300,7 +322,12 @@ impl Engine {
     }
 
     fn resend(&self) -> Result<Receiver<Result<Duration>>> {
-        let staged = self.record.intent.as_ref().and_then(|i| i.staged.as_ref()).expect("only staged files are in flight");
+        let staged = self
+            .record
+            .intent
+            .as_ref()
+            .and_then(|i| i.staged.as_ref())
+            .expect("only staged files are in flight");
         let bytes = stage::reread(&self.state.staged(), staged)?.ok_or_else(|| Error::Refused {
             what: format!("{} was changed while it was being sent", self.state.staged().display()),
             hint: "nothing but this program may write there; start again".into(),
@@ -336,15 +363,9 @@ impl Engine {
         Extension { epoch: self.record.epoch, lineage: self.record.lineage, write_id }
     }
 
-    /// Waits for an answer of the store, unless told to stop.
+    /// Waits for an answer of the store; once told to stop, no longer than the drain lasts.
     pub(crate) fn ask<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut stop = self.stop.clone();
-        self.runtime.block_on(async move {
-            tokio::select! {
-                answer = answer => answer,
-                _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
-            }
-        })
+        self.runtime.block_on(until_drained(answer, self.stop.clone(), self.config.drain))
     }
 
     pub(crate) fn tell(&self, event: Event) {
@@ -354,6 +375,25 @@ impl Engine {
     /// Options of the tail.
     pub(crate) fn tail_options(config: &Config) -> Options {
         Options { convert_to_wal: config.convert_to_wal, ..Options::default() }
+    }
+}
+
+/// `answer`, or [`Error::Stopped`] when `drain` has passed since the stop.
+pub(crate) async fn until_drained<T>(
+    answer: impl Future<Output = Result<T>>,
+    mut stop: watch::Receiver<bool>,
+    drain: Duration,
+) -> Result<T> {
+    let drained = async move {
+        // A closed channel means that nobody can stop us any more.
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        answer = answer => answer,
+        () = drained => Err(Error::Stopped),
     }
 }
 

@@ -45,11 +45,17 @@ pub(crate) fn tabulate(view: &mut View<'_>, table: &mut PageTable, lock_page: u3
 }
 
 /// Second pass: encodes the view into `out`; gives the size of the file.
-pub(crate) fn encode<W: Write>(view: &mut View<'_>, header: &Header, out: W, scratch: &Path) -> Result<(W, u64)> {
+pub(crate) fn encode<W: Write>(
+    view: &mut View<'_>,
+    header: &Header,
+    out: W,
+    scratch: &Path,
+) -> Result<(W, u64)> {
     let spool = tempfile::tempfile_in(scratch).map_err(Error::io(scratch, "create the index spool"))?;
     let place = "full image";
     let spool = SeekSpool::new(spool).map_err(Error::io(scratch, "use the index spool"))?;
-    let mut encoder = Encoder::with_spool(out, header.clone(), PageEncoding::Frame, spool).map_err(Error::ltx(place))?;
+    let mut encoder =
+        Encoder::with_spool(out, *header, PageEncoding::Frame, spool).map_err(Error::ltx(place))?;
     let lock_page = header.page_size.lock_page();
     let mut failed = None;
     view.for_each_page(|pgno: u32, page: &[u8]| {
@@ -67,13 +73,15 @@ pub(crate) fn encode<W: Write>(view: &mut View<'_>, header: &Header, out: W, scr
 }
 
 /// A source of byte streams that another thread encodes on request: each call of the factory asks for one pass.
-pub(crate) fn passes() -> (impl Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync, mpsc::Receiver<ChunkWriter>) {
+pub(crate) fn passes()
+-> (impl Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync, mpsc::Receiver<ChunkWriter>) {
     let (ask, asked) = mpsc::channel();
     let factory = move || {
         let (sender, receiver) = channel::channel(4);
         // If the encoding thread is gone the stream ends early, and the upload fails for lack of its end mark.
         let _ = ask.send(ChunkWriter { sender, chunk: BytesMut::with_capacity(CHUNK) });
-        futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|chunk| (chunk, r)) }).boxed()
+        futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|chunk| (chunk, r)) })
+            .boxed()
     };
     (factory, asked)
 }
@@ -88,9 +96,10 @@ impl ChunkWriter {
     /// Encodes the view into the stream; a failure is put into the stream, so that the upload is aborted.
     pub(crate) fn fill(self, view: &mut View<'_>, header: &Header, scratch: &Path) -> Result<u64> {
         let failure = self.sender.clone();
-        let done = encode(view, header, BufWriter::with_capacity(CHUNK, self), scratch)
-            .and_then(|(out, size)| {
-                let mut out = out.into_inner().map_err(|e| Error::io(scratch, "stream the image")(e.into_error()))?;
+        let done =
+            encode(view, header, BufWriter::with_capacity(CHUNK, self), scratch).and_then(|(out, size)| {
+                let mut out =
+                    out.into_inner().map_err(|e| Error::io(scratch, "stream the image")(e.into_error()))?;
                 out.flush().map_err(Error::io(scratch, "stream the image"))?;
                 Ok(size)
             });
@@ -115,6 +124,8 @@ impl Write for ChunkWriter {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.chunk, BytesMut::with_capacity(CHUNK)).freeze();
-        self.sender.blocking_send(Ok(chunk)).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload has ended"))
+        self.sender
+            .blocking_send(Ok(chunk))
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload has ended"))
     }
 }

@@ -44,7 +44,9 @@ pub(crate) async fn send(
     let put = async {
         let committed: Commit = match body {
             Body::Bytes(bytes) => store.commit(&key, bytes, &options).await?,
-            Body::File { path, size } => store.commit_stream(&key, move || chunks(&path), Some(size), &options).await?,
+            Body::File { path, size } => {
+                store.commit_stream(&key, move || chunks(&path), Some(size), &options).await?
+            }
         };
         tracing::trace!(key, ?committed, "put");
         Ok::<_, Error>(Duration::from_nanos(clock.monotonic_ns() - started))

@@ -62,7 +62,8 @@ pub(crate) fn stage(
 ) -> Result<(Staged, Mark)> {
     let page_size = PageSize::new(before.page_size).map_err(Error::ltx("page size"))?;
     let commit = batch.db_pages().unwrap_or(before.commit);
-    let pages = Pages { batch, grown: (before.commit, commit), lock: page_size.lock_page(), size: page_size.bytes() };
+    let pages =
+        Pages { batch, grown: (before.commit, commit), lock: page_size.lock_page(), size: page_size.bytes() };
 
     let mut rolling = Rolling::from_value(before.rolling);
     for gone in table.tail(commit)? {
@@ -78,7 +79,8 @@ pub(crate) fn stage(
     // 0 = not known: a foreign history does not carry it, and nothing is compared with it.
     let rolling = if before.rolling == 0 { 0 } else { rolling.value() };
     let header = next.header(page_size, commit, rolling);
-    let mut encoder = Encoder::new(BufWriter::new(Digesting::new(file)), header, PageEncoding::Frame).map_err(Error::ltx(&place))?;
+    let mut encoder = Encoder::new(BufWriter::new(Digesting::new(file)), header, PageEncoding::Frame)
+        .map_err(Error::ltx(&place))?;
     pages.for_each(&mut fill, |pgno, page| encoder.page(pgno, page).map_err(Error::ltx(&place)))?;
     let (writer, _) = encoder.finish().map_err(Error::ltx(&place))?;
     let staged = finish(writer, path)?;
@@ -139,7 +141,11 @@ pub(crate) fn reread(path: &Path, staged: &Staged) -> Result<Option<Body>> {
     if hex::encode(digest.finalize()) != staged.sha256 {
         return Ok(None);
     }
-    Ok(Some(if small { Body::Bytes(kept.into()) } else { Body::File { path: path.to_owned(), size: staged.size } }))
+    Ok(Some(if small {
+        Body::Bytes(kept.into())
+    } else {
+        Body::File { path: path.to_owned(), size: staged.size }
+    }))
 }
 
 /// The pages of a file: the batch within the new size, and what grew without a frame.
@@ -159,16 +165,17 @@ impl Pages<'_> {
         let (old, commit) = self.grown;
         let mut grown_next = old + 1;
         let mut buffer = vec![0; self.size];
-        let mut fill_until = |end: u32, next: &mut u32, each: &mut dyn FnMut(u32, &[u8]) -> Result<()>| -> Result<()> {
-            while *next < end && *next <= commit {
-                if *next != self.lock {
-                    fill(*next, &mut buffer)?;
-                    each(*next, &buffer)?;
+        let mut fill_until =
+            |end: u32, next: &mut u32, each: &mut dyn FnMut(u32, &[u8]) -> Result<()>| -> Result<()> {
+                while *next < end && *next <= commit {
+                    if *next != self.lock {
+                        fill(*next, &mut buffer)?;
+                        each(*next, &buffer)?;
+                    }
+                    *next += 1;
                 }
-                *next += 1;
-            }
-            Ok(())
-        };
+                Ok(())
+            };
         self.batch.for_each(|pgno, page| {
             if pgno > commit || pgno == self.lock {
                 return Ok(());

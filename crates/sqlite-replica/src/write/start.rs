@@ -39,20 +39,12 @@ pub(crate) enum Plan {
     /// The lineage is ours: the first image as TXID 1.
     FirstImage,
     /// Take the TXID after `newest` as claim and go on from the recorded mark; `resend` the staged intent before.
-    Resume {
-        newest: Txid,
-        resend: bool,
-    },
+    Resume { newest: Txid, resend: bool },
     /// Take the TXID after `newest` as claim, then a full image.
-    FullImage {
-        newest: Txid,
-        why: &'static str,
-    },
+    FullImage { newest: Txid, why: &'static str },
     /// Nothing ties this volume to the replica: go on only if the database is bit for bit its newest state (as after a
     /// restore), else refuse.
-    Prove {
-        newest: Txid,
-    },
+    Prove { newest: Txid },
 }
 
 /// Decides. `adopt`: the operator says that this database continues the replica.
@@ -63,7 +55,8 @@ pub(crate) fn decide(local: Option<&Record>, remote: &Remote, adopt: bool) -> Re
             (Some(record), Some(id)) if record.lineage == id => Ok(Plan::FirstImage),
             (_, Some(_)) if adopt => Ok(Plan::FirstImage),
             (_, Some(_)) => Err(Error::Refused {
-                what: "the replica was claimed by another volume that has not finished its first image".into(),
+                what: "the replica was claimed by another volume that has not finished its first image"
+                    .into(),
                 hint: "stop that writer, or start with --adopt if it is gone".into(),
             }),
         };
@@ -79,7 +72,9 @@ pub(crate) fn decide(local: Option<&Record>, remote: &Remote, adopt: bool) -> Re
 /// The refusal of a volume that cannot show that its database continues the replica.
 pub(crate) fn stranger(newest: Txid) -> Error {
     Error::Refused {
-        what: format!("the replica already holds a history (newest TXID {newest}) that this volume cannot prove to continue"),
+        what: format!(
+            "the replica already holds a history (newest TXID {newest}) that this volume cannot prove to continue"
+        ),
         hint: "restore it first, or start with --adopt to continue it with this database".into(),
     }
 }
@@ -103,9 +98,13 @@ fn own(record: &Record, newest: Txid, stamp: Option<Extension>, adopt: bool) -> 
         });
     }
     match intended {
-        Some(intent) if stamp.lineage == record.lineage && stamp.write_id == intent.write_id => Ok(resume(false)),
+        Some(intent) if stamp.lineage == record.lineage && stamp.write_id == intent.write_id => {
+            Ok(resume(false))
+        }
         _ if adopt => Ok(Plan::FullImage { newest, why: "adopted" }),
-        _ if n < record.confirmed => Ok(Plan::FullImage { newest, why: "objects of the replica are missing" }),
+        _ if n < record.confirmed => {
+            Ok(Plan::FullImage { newest, why: "objects of the replica are missing" })
+        }
         _ => Err(Error::Refused {
             what: format!(
                 "the replica (newest TXID {newest}, epoch {}) is ahead of this volume (TXID {:016x}, epoch {}): another writer took over, or this volume was rolled back",

@@ -81,13 +81,22 @@ fn an_intent_that_never_arrived_is_sent_again() {
 #[test]
 fn a_plain_restart_resumes() {
     let newest = Txid::new(5).unwrap();
-    assert_eq!(decide(Some(&record(5, None)), &remote(5, Some(9)), false).unwrap(), Plan::Resume { newest, resend: false });
+    assert_eq!(
+        decide(Some(&record(5, None)), &remote(5, Some(9)), false).unwrap(),
+        Plan::Resume { newest, resend: false }
+    );
 }
 
 #[test]
 fn a_hole_or_a_foreign_writer_is_bridged_by_an_image() {
-    assert!(matches!(decide(Some(&record(9, None)), &remote(5, Some(9)), false).unwrap(), Plan::FullImage { .. }));
-    assert!(matches!(decide(Some(&record(5, None)), &remote(8, None), false).unwrap(), Plan::FullImage { .. }));
+    assert!(matches!(
+        decide(Some(&record(9, None)), &remote(5, Some(9)), false).unwrap(),
+        Plan::FullImage { .. }
+    ));
+    assert!(matches!(
+        decide(Some(&record(5, None)), &remote(8, None), false).unwrap(),
+        Plan::FullImage { .. }
+    ));
 }
 
 #[test]
