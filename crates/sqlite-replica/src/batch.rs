@@ -161,7 +161,11 @@ mod tests {
         Sink::commit(&mut batch, 5_000).unwrap();
         assert!(batch.spilled.is_some());
         let mut got = Vec::new();
-        batch.for_each(|n, p| Ok(got.push((n, p.to_vec())))).unwrap();
+        let keep = |n, p: &[u8]| {
+            got.push((n, p.to_vec()));
+            Ok(())
+        };
+        batch.for_each(keep).unwrap();
         assert_eq!(got, model.into_iter().collect::<Vec<_>>());
         assert_eq!(batch.pages(), got.len() as u64);
         batch.clear();
