@@ -1,0 +1,127 @@
+//! One file from the batch to the store: stage, record the intent, send, confirm.
+
+use crate::error::{Error, Result};
+use crate::state::{Intent, Mark};
+use crate::write::engine::Engine;
+use crate::write::event::Event;
+use crate::write::send::{self, Body, send};
+use crate::write::stage::{self, Next};
+use ltx::{Extension, Txid};
+use sqlite_tail::Position;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Staged files up to this size stay until the next one replaces them.
+const KEEP_STAGED: u64 = 16 << 20;
+
+/// An object on its way.
+pub(crate) struct Flight {
+    pub(crate) result: Receiver<Result<Duration>>,
+    pub(crate) txid: u64,
+    pub(crate) bytes: u64,
+    pub(crate) since_ns: u64,
+    pub(crate) attempts: u32,
+}
+
+impl Engine {
+    /// Batch -> staged file -> intent -> PUT. The page table follows while the PUT is under way.
+    pub(crate) fn stage_and_send(&mut self) -> Result<Flight> {
+        let (since_ns, seen_ms) =
+            self.batch_since.unwrap_or_else(|| (self.clock.monotonic_ns(), self.clock.unix_ms()));
+        let to = self.tail.position().expect("a started tail has a position");
+        let body = self.stage(to, seen_ms)?;
+        self.batch.clear();
+        self.batch_since = None;
+        let result = self.launch(body)?;
+        stage::apply(&self.state.staged(), &mut self.table)?;
+        let intent = self.record.intent.as_ref().expect("staging records an intent");
+        let size = intent.staged.as_ref().map_or(0, |s| s.size);
+        Ok(Flight { result, txid: intent.txid, bytes: size, since_ns, attempts: 0 })
+    }
+
+    /// Stages the batch (which may be empty: a claim) as the next TXID and records the intent durably.
+    pub(crate) fn stage(&mut self, to: Position, seen_ms: i64) -> Result<Body> {
+        let before = self.record.mark.expect("a mark stands before anything is staged");
+        let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
+        let next =
+            Next { txid, stamp: self.new_stamp(), timestamp_ms: seen_ms.max(before.timestamp_ms + 1), to };
+        let path = self.state.staged();
+        let tail = &self.tail;
+        let (staged, mark) = stage::stage(&path, &self.batch, &self.table, &before, &next, |pgno, page| {
+            Ok(tail.read_file_page(pgno, page)?)
+        })?;
+        self.record.intent =
+            Some(Intent { txid: txid.get(), write_id: next.stamp.write_id, staged: Some(staged.clone()) });
+        self.record.mark = Some(mark);
+        self.state.save(self.record.clone(), true)?;
+        stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
+            path,
+            doing: "read back the staged file",
+            source: std::io::Error::other("it is not what was written"),
+        })
+    }
+
+    /// Starts the PUT of the staged file.
+    fn launch(&self, body: Body) -> Result<Receiver<Result<Duration>>> {
+        let intent = self.record.intent.as_ref().expect("launched after staging");
+        let mark: &Mark = self.record.mark.as_ref().expect("staged files have a mark");
+        let txid = Txid::new(intent.txid).expect("intents have a TXID");
+        let sending = send(
+            self.store.clone(),
+            self.layout.sync_key(txid),
+            body,
+            send::options(mark.timestamp_ms, intent.write_id),
+            Some((self.tail.wal_file(), self.config.database.clone())),
+            self.clock.clone(),
+        );
+        let (done, result) = channel();
+        let waker = self.tail.waker();
+        self.runtime.spawn(async move {
+            let _ = done.send(sending.await);
+            waker.wake();
+        });
+        Ok(result)
+    }
+
+    pub(crate) fn resend(&self) -> Result<Receiver<Result<Duration>>> {
+        let staged = self
+            .record
+            .intent
+            .as_ref()
+            .and_then(|i| i.staged.as_ref())
+            .expect("only staged files are in flight");
+        let bytes = stage::reread(&self.state.staged(), staged)?.ok_or_else(|| Error::Refused {
+            what: format!("{} was changed while it was being sent", self.state.staged().display()),
+            hint: "nothing but this program may write there; start again".into(),
+        })?;
+        self.launch(bytes)
+    }
+
+    pub(crate) fn confirm(&mut self, flight: &Flight, put: Duration) -> Result<()> {
+        self.record.confirmed = flight.txid;
+        self.record.intent = None;
+        // Not synced: losing this write only means that the next start finds its own object in the store. A large staged file is
+        // not kept for that, so there the write is synced.
+        let large = flight.bytes > KEEP_STAGED;
+        self.state.save(self.record.clone(), large)?;
+        if large {
+            let path = self.state.staged();
+            std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+        }
+        self.tell(Event::Durable {
+            txid: flight.txid,
+            bytes: flight.bytes,
+            db_pages: self.record.mark.as_ref().map_or(0, |m| m.commit),
+            lag: Duration::from_nanos(self.clock.monotonic_ns() - flight.since_ns),
+            put,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn new_stamp(&self) -> Extension {
+        let random = self.ids.next_u64().to_be_bytes();
+        let mut write_id = [0; 6];
+        write_id.copy_from_slice(&random[..6]);
+        Extension { epoch: self.record.epoch, lineage: self.record.lineage, write_id }
+    }
+}

@@ -1,0 +1,102 @@
+//! A full image as the next TXID: the first object of a replica, or the new beginning after a history that cannot be continued.
+
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::state::{Intent, Mark};
+use crate::write::engine::{Engine, until_drained};
+use crate::write::event::Event;
+use crate::write::image;
+use crate::write::send::{self, Body, send};
+use crate::write::stage;
+use bytes::Bytes;
+use ltx::{PageSize, Txid};
+use std::fs::File;
+use std::time::Duration;
+use store::PutOptions;
+
+/// Databases up to this size are staged before their image is sent, so that a crash resends the same bytes.
+const STAGED_IMAGE: u64 = 16 << 20;
+
+impl Engine {
+    /// A full image as the next TXID.
+    pub(crate) fn image(&mut self, why: &'static str) -> Result<()> {
+        let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
+        let stamp = self.new_stamp();
+        let before_ms = self.record.mark.map_or(0, |m| m.timestamp_ms);
+        let wal = (self.tail.wal_file(), self.config.database.clone());
+        let page_size = PageSize::new(self.tail.page_size()).map_err(Error::ltx("page size"))?;
+        let mut view = self.tail.view()?;
+        let (commit, position) = (view.commit(), view.position());
+        (self.events)(Event::ImageStarted { pages: commit, why });
+        let started = self.clock.monotonic_ns();
+
+        let rolling = image::tabulate(&mut view, &mut self.table, page_size.lock_page())?.value();
+        let timestamp_ms = self.clock.unix_ms().max(before_ms + 1);
+        let next = stage::Next { txid, stamp, timestamp_ms, to: position };
+        let header = next.header(page_size, commit, rolling);
+        let mark =
+            Mark { page_size: page_size.get(), commit, rolling, timestamp_ms, position: position.into() };
+        self.record.mark = Some(mark);
+        self.record.intent = Some(Intent { txid: txid.get(), write_id: stamp.write_id, staged: None });
+
+        let key = self.layout.sync_key(txid);
+        let options = send::options(timestamp_ms, stamp.write_id);
+        let size = u64::from(commit) * page_size.bytes() as u64;
+        let (store, clock, runtime, stop) =
+            (self.store.clone(), self.clock.clone(), self.runtime.clone(), self.stop.clone());
+        let drain = self.config.drain;
+        let bytes = if size <= STAGED_IMAGE {
+            let path = self.state.staged();
+            let file = File::create(&path).map_err(Error::io(&path, "create"))?;
+            let out = std::io::BufWriter::new(stage::Digesting::new(file));
+            let (out, _) = image::encode(&mut view, &header, out, self.state.dir())?;
+            let staged = stage::finish(out, &path)?;
+            let size = staged.size;
+            let body = Body::File { path, size };
+            self.record.intent.as_mut().expect("set above").staged = Some(staged);
+            self.state.save(self.record.clone(), true)?;
+            runtime.block_on(until_drained(
+                send(store, key, body, options, Some(wal), clock),
+                stop,
+                drain,
+            ))?;
+            size
+        } else {
+            self.state.save(self.record.clone(), true)?;
+            let (factory, asked) = image::passes();
+            let bound = size + size / 128 + (64 << 10) + u64::from(commit) * 40;
+            let sending = runtime.spawn(async move {
+                let sent =
+                    async { Ok(store.commit_stream(&key, factory, Some(bound), &options).await.map(drop)?) };
+                until_drained(sent, stop, drain).await
+            });
+            let mut encoded = Ok(0);
+            // Each request is one pass; there is a next one only if the store wants the stream again.
+            while let Ok(pass) = asked.recv() {
+                encoded = pass.fill(&mut view, &header, self.state.dir());
+            }
+            let sent = runtime.block_on(sending).expect("the upload does not panic");
+            // If the store is done, why the last pass ended does not matter.
+            sent.and_then(|()| crate::write::send::sync_wal(&wal))?;
+            encoded.unwrap_or(0)
+        };
+        drop(view);
+        self.tail.start_at(position)?;
+        if txid > Txid::FIRST {
+            self.mark_image(txid)?;
+        }
+        self.record.confirmed = txid.get();
+        self.record.intent = None;
+        self.state.save(self.record.clone(), true)?;
+        let took = Duration::from_nanos(self.clock.monotonic_ns() - started);
+        self.tell(Event::Durable { txid: txid.get(), bytes, db_pages: commit, lag: took, put: took });
+        Ok(())
+    }
+
+    /// An image that is not TXID 1 looks like any other file; this empty side object tells a restore that a chain may begin
+    /// there, so that a hole before it costs nothing.
+    fn mark_image(&self, txid: Txid) -> Result<()> {
+        let (store, key) = (self.store.clone(), layout::image_key(txid));
+        self.ask(async move { Ok(store.commit(&key, Bytes::new(), &PutOptions::create()).await.map(drop)?) })
+    }
+}

@@ -1,0 +1,214 @@
+//! Going on after a downtime: from our own record, from a database that proves itself, or over a history it does not continue.
+
+use crate::catalogue::Catalogue;
+use crate::error::{Error, Result};
+use crate::restore::read_header;
+use crate::state::{Mark, Record};
+use crate::write::engine::Engine;
+use crate::write::event::Event;
+use crate::write::image;
+use crate::write::stage;
+use crate::write::start::stranger;
+use ltx::{Header, PageSize, Txid};
+use sqlite_tail::{Position, Resume, Sink};
+
+/// A database of fewer pages may shrink as it likes.
+const SMALL_DATABASE: u32 = 64;
+/// A database that shrank below this fraction while nobody watched is asked about.
+const SHRUNK: u32 = 8;
+
+impl Engine {
+    /// Own history: finish what was under way, claim, continue in the WAL or compare.
+    pub(crate) fn resume(&mut self, newest: Txid, resend: bool, epoch: u32) -> Result<()> {
+        if let Some(intent) = self.record.intent.clone() {
+            if let Some(staged) = &intent.staged {
+                let Some(body) = stage::reread(&self.state.staged(), staged)? else {
+                    let header = self.newest_header(newest)?;
+                    return self.replace(
+                        newest,
+                        &header,
+                        Some(self.record.lineage),
+                        epoch,
+                        "the staged file is lost",
+                    );
+                };
+                stage::apply(&self.state.staged(), &mut self.table)?;
+                if resend {
+                    self.put(intent.txid, intent.write_id, body)?;
+                }
+            }
+            self.record.confirmed = intent.txid;
+            self.record.intent = None;
+        }
+        let mark = self.record.mark.expect("a plan to resume has a mark");
+        self.check_page_size(mark.page_size)?;
+        self.record.epoch = epoch;
+        let resumed = self.tail.resume(mark.position())?;
+        if let Resume::RolledBack { reason } = resumed
+            && !self.config.adopt
+        {
+            // Before the claim: nothing of the replica changes.
+            return Err(Error::Refused {
+                what: format!(
+                    "this volume lost commits that are in the replica ({reason}), as after a power loss or a rolled-back snapshot"
+                ),
+                hint: "restore the replica first, or start with --adopt to go on from the older state".into(),
+            });
+        }
+        if matches!(resumed, Resume::Unproven { .. }) && !self.config.adopt {
+            self.check_not_emptied(&mark)?;
+        }
+        self.claim(mark.position())?;
+        match resumed {
+            Resume::Proven => {
+                self.tell(Event::Resumed);
+                Ok(())
+            }
+            Resume::Unproven { reason } | Resume::RolledBack { reason } => self.compare(reason),
+        }
+    }
+
+    /// A database that lost almost all of its pages while nobody watched was probably recreated by an application that found none:
+    /// that is not to become the newest state without being asked (P3). Before the claim: nothing of the replica changes.
+    fn check_not_emptied(&mut self, mark: &Mark) -> Result<()> {
+        let commit = self.tail.view()?.commit();
+        if mark.commit < SMALL_DATABASE || commit >= mark.commit / SHRUNK {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            what: format!(
+                "the database has {commit} pages and had {} when it was last replicated: it may have been emptied or recreated",
+                mark.commit
+            ),
+            hint: "restore the replica, or start with --adopt if this is what you want to keep".into(),
+        })
+    }
+
+    /// Nothing ties the volume to the replica but the database itself: it must be the newest state, bit for bit.
+    pub(crate) fn prove(
+        &mut self,
+        newest: Txid,
+        header: &Header,
+        lineage: Option<u64>,
+        epoch: u32,
+    ) -> Result<()> {
+        self.check_page_size(header.page_size.get())?;
+        let lock_page = header.page_size.lock_page();
+        let mut view = self.tail.view()?;
+        let (commit, position) = (view.commit(), view.position());
+        let same = commit == header.commit && {
+            image::tabulate(&mut view, &mut self.table, lock_page)?.value() == header.node_id
+        };
+        if !same {
+            return Err(stranger(newest));
+        }
+        drop(view);
+        self.tail.start_at(position)?;
+        self.record = Record {
+            lineage: lineage.expect("a plan to prove has a lineage"),
+            epoch,
+            confirmed: newest.get(),
+            intent: None,
+            mark: Some(self.mark_at(commit, header.node_id, header.timestamp_ms, position)),
+            ..self.record.clone()
+        };
+        self.claim(position)?;
+        self.tell(Event::Compared { reason: "no record on this volume".into(), pages: 0 });
+        Ok(())
+    }
+
+    /// A history that the database does not continue page by page: claim after it, then a full image (P3: nothing before it
+    /// is touched).
+    pub(crate) fn replace(
+        &mut self,
+        newest: Txid,
+        header: &Header,
+        lineage: Option<u64>,
+        epoch: u32,
+        why: &'static str,
+    ) -> Result<()> {
+        self.check_page_size(header.page_size.get())?;
+        let nowhere = Position {
+            salt1: 0,
+            salt2: 0,
+            frame: 0,
+            cksum1: 0,
+            cksum2: 0,
+            page_size: header.page_size.get(),
+            commit: header.commit,
+        };
+        let before = self.mark_at(header.commit, header.node_id, header.timestamp_ms, nowhere);
+        let fresh = lineage.is_none();
+        self.record = Record {
+            lineage: lineage.unwrap_or_else(|| self.ids.next_u64()),
+            epoch,
+            confirmed: newest.get(),
+            intent: None,
+            mark: Some(before),
+            ..self.record.clone()
+        };
+        if fresh {
+            self.create_lineage()?;
+        }
+        // The table must not be trusted until the image has filled it anew.
+        self.table.truncate(0)?;
+        self.claim(nowhere)?;
+        self.record.mark = None;
+        self.state.save(self.record.clone(), true)?;
+        self.image(why)
+    }
+
+    /// Page diff: what differs from the page table becomes the next file.
+    pub(crate) fn compare(&mut self, reason: &str) -> Result<()> {
+        self.batch.clear();
+        let mark = self.record.mark.expect("a comparison needs a mark");
+        let lock_page = PageSize::new(mark.page_size).map_err(Error::ltx("page size"))?.lock_page();
+        let mut view = self.tail.view()?;
+        let (commit, position) = (view.commit(), view.position());
+        let (table, batch) = (&self.table, &mut self.batch);
+        view.for_each_page(|pgno: u32, page: &[u8]| {
+            let known = table.get(pgno).map_err(std::io::Error::other)?;
+            if pgno != lock_page && known != Some(ltx::checksum::page_checksum(pgno, page)) {
+                batch.page(pgno, page)?;
+            }
+            Ok(())
+        })?;
+        drop(view);
+        let pages = self.batch.pages();
+        if pages > 0 || commit != mark.commit {
+            Sink::commit(&mut self.batch, commit)
+                .map_err(Error::io(self.state.dir(), "gather the page diff"))?;
+            self.batch_since = Some((self.clock.monotonic_ns(), self.clock.unix_ms()));
+        }
+        self.tail.start_at(position)?;
+        self.tell(Event::Compared { reason: reason.to_owned(), pages });
+        Ok(())
+    }
+
+    fn newest_header(&self, newest: Txid) -> Result<Header> {
+        let store = self.store.clone();
+        self.ask(async move {
+            let catalogue = Catalogue::load(&store).await?;
+            let entry = catalogue.entries.iter().find(|e| e.name.max == newest);
+            let entry = entry.ok_or_else(|| Error::Damaged {
+                what: format!("the file of TXID {newest} is gone"),
+                hint: "list the replica with `restore list`".into(),
+            })?;
+            read_header(&store, entry).await
+        })
+    }
+
+    /// One chain has one page size.
+    pub(crate) fn check_page_size(&self, of_replica: u32) -> Result<()> {
+        if of_replica == self.tail.page_size() {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            what: format!(
+                "the database has pages of {} bytes, the replica of {of_replica}",
+                self.tail.page_size()
+            ),
+            hint: "the page size was changed by VACUUM: replicate to a new prefix".into(),
+        })
+    }
+}
