@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of pages kept in memory before a batch spills.
-const IN_MEMORY: usize = 1 << 20;
+const IN_MEMORY: usize = 4 << 20;
 
 /// Newest versions of changed pages.
 #[derive(Debug)]
@@ -152,13 +152,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut batch, mut model) = (Batch::new(dir.path(), 512), BTreeMap::new());
         let mut rng = Rng::new(3);
-        for round in 0..6_000u32 {
-            let pgno = 1 + rng.below(5_000) as u32;
+        for round in 0..20_000u32 {
+            let pgno = 1 + rng.below(15_000) as u32;
             let page = vec![round as u8; 512];
             batch.page(pgno, &page).unwrap();
             model.insert(pgno, page);
         }
-        Sink::commit(&mut batch, 5_000).unwrap();
+        Sink::commit(&mut batch, 15_000).unwrap();
         assert!(batch.spilled.is_some());
         let mut got = Vec::new();
         let keep = |n, p: &[u8]| {

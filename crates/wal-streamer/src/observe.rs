@@ -29,7 +29,6 @@ struct Seen {
     behind_since_ns: Option<u64>,
     behind_bytes: u64,
     checkpoints: u64,
-    barrier_max_ns: u64,
     last_caught_up_ns: u64,
 }
 
@@ -121,15 +120,12 @@ impl Observed {
                 self.metrics.sync_error(reason);
                 self.metrics.lag(self.lag(&seen, now), seen.behind_bytes);
             }
-            Event::Tail { checkpoints, barrier_max_ns, wal_bytes } => {
+            Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
+            Event::Tail { checkpoints, wal_bytes } => {
                 for _ in seen.checkpoints..checkpoints {
                     self.metrics.checkpoint("passive", "ok");
                 }
                 seen.checkpoints = checkpoints;
-                if barrier_max_ns > seen.barrier_max_ns {
-                    seen.barrier_max_ns = barrier_max_ns;
-                    self.metrics.write_lock_held(barrier_max_ns as f64 / 1e9);
-                }
                 self.metrics.files(seen.db_bytes, wal_bytes);
             }
         }

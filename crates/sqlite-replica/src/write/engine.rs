@@ -120,7 +120,7 @@ impl Engine {
         let mut next_sync = 0;
         let mut drain_until: Option<u64> = None;
         let mut last_copy = 0;
-        let mut announced = (u64::MAX, 0);
+        let mut announced = u64::MAX;
         loop {
             let now = self.clock.monotonic_ns();
             if let Some(f) = &mut flight {
@@ -156,14 +156,10 @@ impl Engine {
                     drain_until = Some(deadline);
                 }
             }
-            let stats = (self.tail.stats().checkpoints, self.tail.stats().barrier.max_ns);
-            if stats != announced {
-                announced = stats;
-                self.tell(Event::Tail {
-                    checkpoints: stats.0,
-                    barrier_max_ns: stats.1,
-                    wal_bytes: looked.wal_bytes,
-                });
+            let checkpoints = self.tail.stats().checkpoints;
+            if checkpoints != announced {
+                announced = checkpoints;
+                self.tell(Event::Tail { checkpoints, wal_bytes: looked.wal_bytes });
             }
 
             let due = now >= next_sync || drain_until.is_some();
@@ -225,6 +221,9 @@ impl Engine {
         };
         let moved = copied.and_then(|frames| {
             let kept = self.tail.maintain(&mut self.batch)?;
+            if let Some(held) = kept.barrier_ns {
+                (self.events)(Event::WriteLock { held: Duration::from_nanos(held) });
+            }
             Ok(frames + kept.frames)
         });
         match moved {

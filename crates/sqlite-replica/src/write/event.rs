@@ -66,12 +66,15 @@ pub enum Event {
     },
     /// The store cannot refuse a second create: single-writer mode.
     WeakStore,
-    /// Work of the tail since the last such event.
+    /// We held the application's write lock (P5).
+    WriteLock {
+        /// For how long.
+        held: Duration,
+    },
+    /// Checkpoints made by us so far.
     Tail {
-        /// Checkpoints made by us.
+        /// Their number.
         checkpoints: u64,
-        /// Longest time the write lock was held, ns.
-        barrier_max_ns: u64,
         /// Bytes of the WAL file.
         wal_bytes: u64,
     },
