@@ -60,13 +60,14 @@ pub(crate) fn server(place: &Path, name: &str) -> Result<S3Server> {
     Ok(S3Server::start_in(dir))
 }
 
-/// `$HIGHWATER_LITESTREAM_NEW`, else what the comparison tests keep, else the path.
+/// `$HIGHWATER_LITESTREAM_NEW`, else what the comparison tests keep (always in the workspace's own target directory),
+/// else the path.
 fn litestream(target: &Path) -> Option<PathBuf> {
-    if let Some(given) = env::var_os("HIGHWATER_LITESTREAM_NEW") {
-        return Some(PathBuf::from(given)).filter(|path| path.is_file());
-    }
-    let kept = target.join("interop").join("litestream-latest").join("litestream");
+    let given = env::var_os("HIGHWATER_LITESTREAM_NEW").map(PathBuf::from);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
+    let kept =
+        [target, &workspace].map(|dir| dir.join("interop").join("litestream-latest").join("litestream"));
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|dir| dir.join("litestream"));
-    std::iter::once(kept).chain(found).find(|path| path.is_file())
+    given.into_iter().chain(kept).chain(found).find(|path| path.is_file())
 }

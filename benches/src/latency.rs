@@ -1,7 +1,7 @@
 //! How soon a commit is in the store: after a pause, and under a steady load.
 //!
-//! A commit counts as in the store when the file whose WAL range covers it has appeared under its name; for ours also
-//! when the streamer logs `durable` (store answered and local WAL synced). The bare PUT between the commits, by a client
+//! A commit counts as in the store when a file with its number or a higher one has appeared under its name; for ours
+//! also when the streamer logs `durable` (store answered and local WAL synced). The bare PUT between the commits, by a client
 //! that does nothing else, is the floor.
 
 use crate::arrivals::{Arrival, Arrivals};
@@ -118,7 +118,7 @@ impl Pair {
 
 /// The first file that reaches up to the commit.
 fn covering<'a>(commit: &Commit, arrived: &'a [Arrival]) -> Option<&'a Arrival> {
-    arrived.iter().find(|arrival| commit.to.is_within(arrival.to))
+    arrived.iter().find(|arrival| arrival.to >= commit.to)
 }
 
 /// Both replicators beside each other, each with a database of its own, their commits in turns; bare PUTs in between.

@@ -1,24 +1,14 @@
-//! An application of one connection that knows, for every commit, when it was and where in the WAL it ended.
+//! An application of one connection that knows, for every commit, when it was and which number it got.
 //!
-//! The position is read from the wal-index header. Closing any descriptor of that file drops the POSIX locks that
-//! SQLite holds on it in this process, so ours stays open until after the connection is closed (field order).
+//! The number is stored with the commit, in a table of one row: whatever file holds that page tells how far it reaches.
 
 use crate::arrivals::Position;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rusqlite::Connection;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use testkit::rng::Rng;
-
-const PAGE: u64 = 4096;
-const WAL_HEADER: u64 = 32;
-const FRAME_HEADER: u64 = 24;
-
-/// Offsets in the wal-index header (SQLite, `wal.c`, `WalIndexHdr`).
-const MX_FRAME: usize = 16;
-const SALT: usize = 32;
 
 /// One commit.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +20,6 @@ pub(crate) struct Commit {
 /// See the module.
 pub(crate) struct Writer {
     db: Connection,
-    index: File,
     rng: Rng,
     /// Rows there are.
     rows: i64,
@@ -47,13 +36,10 @@ impl Writer {
         }
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "synchronous", "normal")?;
-        // The wal-index exists from the first access on, its header from the first commit on.
-        db.execute_batch("UPDATE document SET name = name WHERE id = 1")?;
+        db.execute_batch("CREATE TABLE IF NOT EXISTS mark(id INTEGER PRIMARY KEY, value BLOB NOT NULL)")?;
+        db.execute("INSERT OR REPLACE INTO mark VALUES (1, ?1)", [next().mark()])?;
         let rows = db.query_row("SELECT max(id) FROM document", [], |row| row.get(0))?;
-        let mut name = path.as_os_str().to_owned();
-        name.push("-shm");
-        let index = File::open(&name).with_context(|| format!("{}", name.display()))?;
-        Ok(Writer { db, index, rng: Rng::new(bytes ^ 0x5eed), rows })
+        Ok(Writer { db, rng: Rng::new(bytes ^ 0x5eed), rows })
     }
 
     /// Replaces this many documents at random and commits.
@@ -64,17 +50,15 @@ impl Writer {
             let body = crate::dataset::body(&mut self.rng);
             transaction.execute("UPDATE document SET body = ?2 WHERE id = ?1", (id, body))?;
         }
+        let to = next();
+        transaction.execute("UPDATE mark SET value = ?1 WHERE id = 1", [to.mark()])?;
         transaction.commit()?;
-        let at = SystemTime::now();
-        let mut header = [0; 48];
-        self.index.read_exact_at(&mut header, 0)?;
-        let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
-        let frames = u64::from(u32::from_ne_bytes(word(MX_FRAME)));
-        let to = Position {
-            // Stored as in the WAL, big-endian.
-            salt: u32::from_be_bytes(word(SALT)),
-            end: WAL_HEADER + frames * (FRAME_HEADER + PAGE),
-        };
-        Ok(Commit { at, to })
+        Ok(Commit { at: SystemTime::now(), to })
     }
+}
+
+/// One above the last of this run.
+fn next() -> Position {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    Position(1 + LAST.fetch_add(1, Ordering::SeqCst))
 }

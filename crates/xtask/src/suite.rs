@@ -55,7 +55,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
             println!("SKIP Garage: install it with `cargo install garage` (about 10 minutes)");
         }
     }
-    // The end-to-end tests start these.
-    tools::run(Command::new("cargo").args(["build", "--workspace", "--bins"]))?;
+    // The end-to-end tests start these; with the tests, so that dependencies are compiled once with one set of features.
+    tools::run(Command::new("cargo").args(["build", "--workspace", "--all-targets"]))?;
     tools::run(&mut tests)
 }
