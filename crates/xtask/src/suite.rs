@@ -7,7 +7,7 @@ use std::process::Command;
 /// Shared objects of both page-encoding generations of Litestream 0.5.
 const LITESTREAM_VFS: [(&str, &str); 2] =
     [("0.5.15", "HIGHWATER_LITESTREAM_VFS_OLD"), ("0.5.17", "HIGHWATER_LITESTREAM_VFS_NEW")];
-/// One of each page encoding; v0.5.6 itself is not in the module proxy, v0.5.5 writes and reads the same.
+/// One of each page encoding; v0.5.6 is not in the module proxy, v0.5.5 is of the same encoding.
 const LITESTREAM: [(&str, &str); 2] =
     [("v0.5.5", "HIGHWATER_LITESTREAM_OLD"), ("latest", "HIGHWATER_LITESTREAM_NEW")];
 /// MinIO publishes no release tags through the module proxy any more; this is its newest version there.
