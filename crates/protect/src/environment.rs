@@ -13,7 +13,7 @@ const PREFIX: &str = "HIGHWATER_";
 const SOURCE: &str = "environment";
 
 /// Variables of ours that are not part of the description.
-const OTHERS: [&str; 5] = ["CONFIG", "ANNOTATIONS", "LOG", "IDENTITY_FILE", "REVISION"];
+const OTHERS: [&str; 6] = ["CONFIG", "ANNOTATIONS", "LOG", "IDENTITY_FILE", "REVISION", "RUN_DIR"];
 
 /// Reads the variables.
 pub(crate) fn parse(environment: &BTreeMap<String, String>) -> Result<Layer, Error> {

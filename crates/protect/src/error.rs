@@ -54,6 +54,24 @@ pub enum Error {
         /// Why it is needed, and where to set it.
         reason: String,
     },
+    /// The handover of `restore init` cannot be used, or cannot be written.
+    #[error("{}: {reason}", path.display())]
+    Handover {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What was restored was described otherwise than what this process is told to protect.
+    #[error(
+        "this process resolves another description ({ours}) than restore init did ({restored}); give all containers of the pod the same sources and restart the pod"
+    )]
+    OtherDescription {
+        /// Fingerprint in the handover.
+        restored: String,
+        /// Fingerprint here.
+        ours: String,
+    },
 }
 
 impl Error {
