@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod files;
 mod hold;
+mod hub;
 mod locks;
 mod options;
 mod overlay;

@@ -1,4 +1,4 @@
-//! What ends a wait from another thread: a call for attention, or the end.
+//! What ends a wait from another thread: a write to the files, a call for attention, or the end.
 
 use crate::Error;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Shared by a tail and every [`Waker`]; its descriptor is readable while a flag waits to be seen.
 #[derive(Debug)]
 pub(crate) struct Signal {
+    touched: AtomicBool,
     called: AtomicBool,
     stopped: AtomicBool,
     bell: EventFd,
@@ -19,7 +20,12 @@ impl Signal {
     pub(crate) fn new(path: &Path) -> Result<Self, Error> {
         let bell = EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
             .map_err(|e| Error::io("create a wake-up descriptor for", path)(e.into()))?;
-        Ok(Self { called: AtomicBool::new(false), stopped: AtomicBool::new(false), bell })
+        Ok(Self {
+            touched: AtomicBool::new(false),
+            called: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            bell,
+        })
     }
 
     fn ring(&self) {
@@ -31,6 +37,20 @@ impl Signal {
     pub(crate) fn silence(&self) {
         // Fails only if it does not ring.
         let _ = self.bell.read();
+    }
+
+    /// A file moved; false if nobody has asked since the last time, so that this one is no news.
+    pub(crate) fn touch(&self) -> bool {
+        let news = !self.touched.swap(true, Ordering::SeqCst);
+        if news {
+            self.ring();
+        }
+        news
+    }
+
+    /// Whether a file moved since the last question.
+    pub(crate) fn take_touch(&self) -> bool {
+        self.touched.swap(false, Ordering::SeqCst)
     }
 
     /// Whether somebody called since the last question.

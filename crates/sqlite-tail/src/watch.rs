@@ -1,16 +1,10 @@
-//! inotify on `-wal` (commits) and the database (checkpoints of others), read by the thread that waits.
+//! What a tail waits for: writes to `-wal` (commits) and to the database (checkpoints of others), calls, and time.
 //!
-//! Used directly instead of through `notify`, whose own thread reads every event as it comes: arming and disarming a
-//! watch around each wait, so that it does not run while the tail copies, cost more than a look at the wal-index does.
-//! Here nobody reads while the tail copies; the kernel merges equal events in the queue, so a busy writer pays next to
-//! nothing.
-//!
-//! inotify instances are limited per user (128 by default); a tail that gets none polls. Events are hints, the wal-index
-//! is the truth (trap 1).
+//! Events are hints, the wal-index is the truth (trap 1). A tail that cannot be watched polls.
 
+use crate::hub::Watched;
 use crate::signal::Signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,49 +25,35 @@ pub(crate) enum Raised {
 
 #[derive(Debug)]
 pub(crate) struct Watch {
-    inotify: Option<Inotify>,
+    watched: Option<Watched>,
     signal: Arc<Signal>,
 }
 
 impl Watch {
     pub(crate) fn new(wal: &Path, db: &Path, signal: Arc<Signal>) -> Self {
-        let open = || -> nix::Result<Inotify> {
-            let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-            let events =
-                AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
-            inotify.add_watch(wal, events)?;
-            inotify.add_watch(db, events)?;
-            Ok(inotify)
-        };
-        let inotify = open()
+        let watched = Watched::new(&[wal, db], &signal)
             .inspect_err(
                 |error| tracing::debug!(%error, path = %db.display(), "cannot watch, polling instead"),
             )
             .ok();
-        Self { inotify, signal }
+        Self { watched, signal }
     }
 
     /// Whether writes end a wait; if not, the caller polls.
     pub(crate) fn sighted(&self) -> bool {
-        self.inotify.is_some()
+        self.watched.is_some()
     }
 
     /// Forgets the touches so far: the caller is about to look.
     pub(crate) fn forget_touches(&self) -> bool {
-        let Some(inotify) = &self.inotify else { return false };
-        // One read empties the queue but for a storm, and in a storm the next look comes soon.
-        inotify.read_events().is_ok_and(|events| !events.is_empty())
+        self.signal.take_touch()
     }
 
     pub(crate) fn wait(&self, timeout: Duration) -> Raised {
-        let mut fds = Vec::with_capacity(2);
-        fds.push(PollFd::new(self.signal.as_fd(), PollFlags::POLLIN));
-        if let Some(inotify) = &self.inotify {
-            fds.push(PollFd::new(inotify.as_fd(), PollFlags::POLLIN));
-        }
+        let mut bell = [PollFd::new(self.signal.as_fd(), PollFlags::POLLIN)];
         let ms = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
         // An interrupted poll is a wait that ended early: the caller looks and waits again.
-        let ready = poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX));
+        let ready = poll(&mut bell, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX));
         self.signal.silence();
         if self.signal.stopped() {
             Raised::Stopped
