@@ -2,6 +2,7 @@
 
 use crate::Class;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,22 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The control socket cannot be listened on.
+    #[error("cannot listen on control socket {}: {source} (name another one with --socket)", path.display())]
+    Control {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Nobody answered on a control socket.
+    #[error("no answer on control socket {}: {source}; is it running? (--socket names another one)", path.display())]
+    Ask {
+        /// The path that was asked.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Signal handlers cannot be installed.
     #[error("cannot install signal handlers: {0}")]
     Signals(#[source] std::io::Error),
@@ -46,6 +63,7 @@ impl Error {
         match self {
             // The previous container may still be letting go of the port.
             Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Class::Retriable,
+            Self::Ask { .. } => Class::Retriable,
             _ => Class::Fatal,
         }
     }

@@ -1,4 +1,5 @@
-//! What a running binary says about itself: logs, metrics, health, the small HTTP server, graceful shutdown, exit codes.
+//! What a running binary says about itself: logs, metrics, health, the small HTTP server, the control socket, graceful
+//! shutdown, exit codes.
 //!
 //! Promises:
 //! * every metric name stands once, in [`names`], and a test compares that table with what is exported;
@@ -9,10 +10,12 @@
 
 mod build_info;
 mod class;
+pub mod control;
 mod error;
 mod exit;
 mod health;
 pub mod http;
+mod litestream;
 pub mod log;
 pub mod names;
 mod page;
@@ -21,6 +24,7 @@ mod registry;
 mod shutdown;
 mod store_metrics;
 mod streamer_metrics;
+pub mod volume;
 
 pub use build_info::BuildInfo;
 pub use class::Class;

@@ -1,0 +1,23 @@
+//! What every command line of this workspace shares, so that the binaries look and end alike.
+//!
+//! * [`Logs`]: the flag `--log-format`, and the logger behind it; [`Output`]: the words of `-o text|json`;
+//! * [`start`]: one thread, one runtime, errors on one line `program: what`, the exit code;
+//! * [`Paper`]: the verbs `completions` and `man` (hidden: for packagers), made from the command line itself;
+//! * [`Finding`] and [`report`]: what a `check` found, one line each with a hint, and its exit code;
+//! * with the feature `sqlite`: the exit code of an error of that room.
+//!
+//! It stands on the doors' floor: it knows clap, and no room but by feature. It decides nothing about data.
+
+mod check;
+mod output;
+mod paper;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod start;
+
+pub use check::{Finding, Verdict, exit_of_findings, report};
+pub use output::{Output, print};
+pub use paper::Paper;
+#[cfg(feature = "sqlite")]
+pub use sqlite::exit_of_sqlite;
+pub use start::{Failure, Logs, start};
