@@ -81,6 +81,8 @@ table! {
         VOLUME_AVAILABLE_BYTES = Gauge, "highwater_volume_available_bytes", [], "Bytes of the data volume that are free for us.";
         VOLUME_FSYNC_DURATION_SECONDS = FSYNC, "highwater_volume_fsync_duration_seconds", [], "Time of a 4 KiB write with fdatasync on the data volume.";
         DISK_FULL = Gauge, "highwater_disk_full", [], "1 while writes to the data volume fail for lack of space.";
+        STORE_CLOCK_SKEW_SECONDS = Gauge, "highwater_store_clock_skew_seconds", [], "The store's clock minus ours, as of its last answer.";
+        STORE_SINGLE_WRITER = Gauge, "highwater_store_single_writer", [], "1 when the store cannot refuse a second create, so that a second writer is noticed late.";
         WRITER_FENCED = Gauge, "highwater_writer_fenced", ["component", "db"], "1 when another writer has claimed the replica.";
         WRITER_EPOCH = Gauge, "highwater_writer_epoch", ["component", "db"], "Epoch of our claim.";
     }
@@ -95,6 +97,8 @@ table! {
         WAL_LAST_SYNC_TIMESTAMP_SECONDS = Gauge, "highwater_wal_last_sync_timestamp_seconds", ["db"], "When everything was last in the store.";
         WAL_LAG_SECONDS = Gauge, "highwater_wal_lag_seconds", ["db"], "Age of the oldest commit that is not in the store, 0 when caught up.";
         WAL_LAG_BYTES = Gauge, "highwater_wal_lag_bytes", ["db"], "Bytes of the WAL that are not in the store.";
+        WAL_LAG_TRANSACTIONS = Gauge, "highwater_wal_lag_transactions", ["db"], "Commits that are not in the store.";
+        WAL_STALLED = Gauge, "highwater_wal_stalled", ["db"], "1 while commits wait and nothing is tried for them; a restart is due.";
         WAL_SYNC_DURATION_SECONDS = SYNC, "highwater_wal_sync_duration_seconds", ["db"], "Time of a pass that uploaded something.";
         WAL_SEGMENTS_UPLOADED_TOTAL = Counter, "highwater_wal_segments_uploaded_total", ["db"], "Transaction files uploaded.";
         WAL_UPLOADED_BYTES_TOTAL = Counter, "highwater_wal_uploaded_bytes_total", ["db"], "Bytes of transaction files uploaded.";
@@ -122,3 +126,17 @@ table! {
         BACKUP_OBJECTS = Gauge, "highwater_backup_objects", ["db"], "Objects of the replica in the store.";
     }
 }
+
+/// What `--litestream-metrics` exports beside: name, type, and what it is made from. Labels are `db` (relative, as everywhere
+/// here) and, for `litestream_replica_*`, `replica_type` and `operation`.
+pub static LITESTREAM: &[(&str, Kind, Metric)] = &[
+    ("litestream_sync_count", Counter, WAL_SYNCS_TOTAL),
+    ("litestream_sync_error_count", Counter, WAL_SYNC_ERRORS_TOTAL),
+    ("litestream_db_size", Gauge, DB_FILE_BYTES),
+    ("litestream_wal_size", Gauge, WAL_FILE_BYTES),
+    ("litestream_total_wal_bytes", Counter, WAL_UPLOADED_BYTES_TOTAL),
+    ("litestream_txid", Gauge, REPLICA_POSITION),
+    ("litestream_disk_full", Gauge, DISK_FULL),
+    ("litestream_replica_operation_total", Counter, S3_REQUESTS_TOTAL),
+    ("litestream_replica_operation_bytes", Counter, S3_TRANSFERRED_BYTES_TOTAL),
+];

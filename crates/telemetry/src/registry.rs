@@ -4,24 +4,27 @@
 //! constructors from a row of the table, so that name, type, labels and help cannot drift from it. Rows without
 //! labels become vectors with no label too: they export nothing until they were set once ("never measured" is not 0).
 
+use crate::litestream;
 use crate::names::{Kind, Metric};
 use crate::process::ProcessCollector;
 use crate::{BuildInfo, Error};
 use clock::Clock;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The metrics registry of this process.
 #[derive(Debug)]
 pub struct Registry {
     inner: prometheus::Registry,
+    /// The kind of store, while Litestream's names are exported too.
+    litestream: OnceLock<&'static str>,
 }
 
 impl Registry {
     /// A registry that tells who we are and what the process uses.
     pub fn new(build: &BuildInfo, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let registry = Self { inner: prometheus::Registry::new() };
+        let registry = Self { inner: prometheus::Registry::new(), litestream: OnceLock::new() };
         let info = registry.gauge(&crate::names::BUILD_INFO)?;
         info.with_label_values(&[build.version, build.revision, build.component]).set(1.0);
         registry.register("process_*", ProcessCollector::new(clock)?)?;
@@ -55,14 +58,23 @@ impl Registry {
     /// Everything, in the Prometheus text format 0.0.4.
     pub fn gather_text(&self) -> String {
         let mut text = String::new();
+        let families = self.inner.gather();
         // A family that cannot be written (two kinds under one name) is left out; the table's test finds it first.
-        for family in self.inner.gather() {
+        for family in &families {
             let kept = text.len();
-            if TextEncoder::new().encode_utf8(std::slice::from_ref(&family), &mut text).is_err() {
+            if TextEncoder::new().encode_utf8(std::slice::from_ref(family), &mut text).is_err() {
                 text.truncate(kept);
             }
         }
+        if let Some(store) = self.litestream.get() {
+            litestream::write(&mut text, &families, store);
+        }
         text
+    }
+
+    /// Exports [`crate::names::LITESTREAM`] too, for a store of this kind (`s3` or `file`).
+    pub fn alias_litestream(&self, store: &'static str) {
+        let _ = self.litestream.set(store); // once is enough
     }
 
     fn register<C: Collector + Clone + 'static>(&self, name: &str, collector: C) -> Result<C, Error> {

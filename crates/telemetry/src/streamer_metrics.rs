@@ -39,6 +39,8 @@ handles! {
     volume_available_bytes: GaugeVec = gauge VOLUME_AVAILABLE_BYTES;
     volume_fsync_duration_seconds: HistogramVec = histogram VOLUME_FSYNC_DURATION_SECONDS;
     disk_full: GaugeVec = gauge DISK_FULL;
+    store_clock_skew_seconds: GaugeVec = gauge STORE_CLOCK_SKEW_SECONDS;
+    store_single_writer: GaugeVec = gauge STORE_SINGLE_WRITER;
     writer_fenced: GaugeVec = gauge WRITER_FENCED;
     writer_epoch: GaugeVec = gauge WRITER_EPOCH;
     syncs: IntCounterVec = counter WAL_SYNCS_TOTAL;
@@ -47,6 +49,8 @@ handles! {
     last_sync_timestamp_seconds: GaugeVec = gauge WAL_LAST_SYNC_TIMESTAMP_SECONDS;
     lag_seconds: GaugeVec = gauge WAL_LAG_SECONDS;
     lag_bytes: GaugeVec = gauge WAL_LAG_BYTES;
+    lag_transactions: GaugeVec = gauge WAL_LAG_TRANSACTIONS;
+    stalled: GaugeVec = gauge WAL_STALLED;
     sync_duration_seconds: HistogramVec = histogram WAL_SYNC_DURATION_SECONDS;
     segments_uploaded: IntCounterVec = counter WAL_SEGMENTS_UPLOADED_TOTAL;
     uploaded_bytes: IntCounterVec = counter WAL_UPLOADED_BYTES_TOTAL;
@@ -104,6 +108,16 @@ impl StreamerMetrics {
         self.volume_fsync_duration_seconds.with_label_values(NONE).observe(seconds);
     }
 
+    /// The store's clock minus ours, in ms.
+    pub fn clock_skew(&self, ms: i64) {
+        self.store_clock_skew_seconds.with_label_values(NONE).set(ms as f64 / 1_000.0);
+    }
+
+    /// Whether the store cannot refuse a second create.
+    pub fn single_writer(&self, weak: bool) {
+        self.store_single_writer.with_label_values(NONE).set(flag(weak));
+    }
+
     /// Whether writes fail for lack of space.
     pub fn volume_full(&self, full: bool) {
         self.disk_full.with_label_values(NONE).set(flag(full));
@@ -142,9 +156,15 @@ impl DbMetrics {
     }
 
     /// What is not in the store yet.
-    pub fn lag(&self, seconds: f64, bytes: u64) {
+    pub fn lag(&self, seconds: f64, bytes: u64, transactions: u64) {
         self.set(&self.all.lag_seconds, seconds);
         self.set(&self.all.lag_bytes, bytes as f64);
+        self.set(&self.all.lag_transactions, transactions as f64);
+    }
+
+    /// Whether commits wait and nothing is tried for them.
+    pub fn stalled(&self, stalled: bool) {
+        self.set(&self.all.stalled, flag(stalled));
     }
 
     /// A transaction file was uploaded.

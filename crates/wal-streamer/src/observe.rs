@@ -86,7 +86,7 @@ impl Observed {
                 seen.behind_since_ns.get_or_insert(now);
                 seen.behind_bytes = wal_bytes;
                 self.metrics.sync_attempt();
-                self.metrics.lag(self.lag(&seen, now), wal_bytes);
+                self.metrics.lag(self.lag(&seen, now), wal_bytes, 0);
             }
             Event::Durable { txid, bytes, db_pages, lag, put } => {
                 seen.state = "streaming";
@@ -98,7 +98,7 @@ impl Observed {
                 self.metrics.uploaded(bytes);
                 self.metrics.synced(seen.last_durable_ms, Some(put.as_secs_f64()));
                 self.metrics.positions(txid, txid);
-                self.metrics.lag(0.0, 0);
+                self.metrics.lag(0.0, 0, 0);
                 tracing::debug!(%db, txid, bytes, lag_ms = lag.as_millis() as u64, put_ms = put.as_millis() as u64, "durable");
             }
             Event::CaughtUp => {
@@ -108,7 +108,7 @@ impl Observed {
                     seen.last_caught_up_ns = now;
                     self.metrics.sync_attempt();
                     self.metrics.synced(self.clock.unix_ms(), None);
-                    self.metrics.lag(0.0, 0);
+                    self.metrics.lag(0.0, 0, 0);
                 }
             }
             Event::UploadFailed { error, reason, retry_in } => {
@@ -118,7 +118,7 @@ impl Observed {
                 seen.state = "behind";
                 seen.error = Some(error);
                 self.metrics.sync_error(reason);
-                self.metrics.lag(self.lag(&seen, now), seen.behind_bytes);
+                self.metrics.lag(self.lag(&seen, now), seen.behind_bytes, 0);
             }
             Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
             Event::Tail { checkpoints, wal_bytes } => {
@@ -150,7 +150,7 @@ impl Observed {
     pub(crate) fn refresh(&self) {
         let seen = self.seen();
         if seen.behind_since_ns.is_some() {
-            self.metrics.lag(self.lag(&seen, self.clock.monotonic_ns()), seen.behind_bytes);
+            self.metrics.lag(self.lag(&seen, self.clock.monotonic_ns()), seen.behind_bytes, 0);
         }
     }
 

@@ -12,16 +12,19 @@ fn registry() -> Registry {
 /// Calls everything once, so that every series exists.
 fn exercise(registry: &Registry) -> Arc<StreamerMetrics> {
     let store = StoreMetrics::new(registry).unwrap();
-    store.request("GetObject", 0.1, Some("timeout"), 1, 1);
+    store.request("get", 0.1, Some("timeout"), 1, 1);
     let all = Arc::new(StreamerMetrics::new(registry).unwrap());
     all.volume(100, 50);
     all.volume_fsync(0.001);
     all.volume_full(false);
+    all.clock_skew(-1_500);
+    all.single_writer(false);
     let db = all.db("app.db");
     db.sync_attempt();
     db.synced(1_000, Some(0.2));
     db.sync_error("connect");
-    db.lag(0.0, 0);
+    db.lag(0.0, 0, 0);
+    db.stalled(false);
     db.uploaded(4096);
     db.checkpoint("passive", "ok");
     db.write_lock_held(0.002);
@@ -81,6 +84,29 @@ fn the_table_is_what_is_exported() {
             _ => row.name.to_owned(),
         };
         assert_eq!(labels[sample.as_str()], row.labels.iter().copied().collect(), "labels of {}", row.name);
+    }
+}
+
+#[test]
+fn the_aliases_are_what_is_exported() {
+    let registry = registry();
+    exercise(&registry);
+    assert!(!registry.gather_text().contains("litestream_"), "off unless asked for");
+    registry.alias_litestream("s3");
+    let text = registry.gather_text();
+    for (name, kind, _) in names::LITESTREAM {
+        assert!(
+            text.contains(&format!("# TYPE {name} {}\n", type_word(*kind))),
+            "{name} is missing in {text}"
+        );
+    }
+    for line in [
+        r#"litestream_sync_count{db="app.db"} 1"#,
+        r#"litestream_sync_error_count{db="app.db"} 1"#,
+        r#"litestream_disk_full{db="app.db"} 0"#,
+        r#"litestream_replica_operation_total{replica_type="s3",operation="GET"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
     }
 }
 
