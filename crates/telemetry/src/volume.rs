@@ -70,16 +70,14 @@ pub async fn watch(
                     metrics.volume_full(false);
                     told = false;
                 }
-                Some(Err(error)) => {
-                    // Not there yet is no finding: the application creates its directory.
-                    if error.kind() != ErrorKind::NotFound {
-                        metrics.volume_full(is_full(&error));
-                        if !std::mem::replace(&mut told, true) {
-                            tracing::warn!(dir = %dir.display(), %error, "the data volume cannot be written");
-                        }
+                // Not there yet is no finding: the application creates its directory.
+                Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
+                    metrics.volume_full(is_full(&error));
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(dir = %dir.display(), %error, "the data volume cannot be written");
                     }
                 }
-                None => {}
+                _ => {}
             }
         }
         tokio::time::sleep(every).await;
