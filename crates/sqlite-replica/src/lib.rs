@@ -24,4 +24,4 @@ pub use restore::{
     Integrity, Point, Progress, RestoreOptions, RestorePlan, Restored, point_at, points, read_header, restore,
 };
 pub use state::StateDir;
-pub use write::{Config, Event, Finish, run};
+pub use write::{Config, Event, Finish, Host, Pause, Step, Surroundings, Why, Writer, run};

@@ -11,5 +11,3 @@ pub use execute::{Progress, RestoreOptions, Restored, read_header, restore};
 pub use integrity::Integrity;
 pub use plan::RestorePlan;
 pub use points::{Point, point_at, points};
-
-pub(crate) use execute::blocking;

@@ -2,15 +2,21 @@
 
 mod begin;
 mod claim;
+mod drive;
 mod engine;
 mod event;
 mod flight;
+mod follow;
 mod full;
+mod host;
 mod image;
 mod resume;
 mod send;
 mod stage;
 mod start;
 
-pub use engine::{Config, Finish, run};
+pub use drive::run;
+pub use engine::{Config, Finish, Surroundings, Writer};
 pub use event::Event;
+pub use follow::{Pause, Step, Why};
+pub use host::Host;

@@ -232,7 +232,7 @@ pub(crate) fn missing(error: store::Error, file: &Entry) -> Error {
 }
 
 /// Runs CPU or disk work off the runtime's thread.
-pub(crate) async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.expect("the work does not panic")

@@ -8,39 +8,27 @@ use crate::layout::Layout;
 use crate::restore::read_header;
 use crate::state::{Record, StateDir};
 use crate::table::PageTable;
-use crate::write::engine::{Config, Engine, Events};
+use crate::write::engine::{Config, Surroundings, Writer};
 use crate::write::event::Event;
+use crate::write::follow::Following;
 use crate::write::start::{Plan, Remote, decide};
-use clock::{Clock, IdGen};
 use ltx::Extension;
 use sqlite_tail::Tail;
-use std::sync::Arc;
 use std::time::Duration;
-use store::Store;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 /// How often a missing database is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-impl Engine {
+impl Writer {
     /// Does everything up to the point where following begins.
-    pub(crate) fn start(
-        config: Config,
-        store: Store,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn IdGen>,
-        events: Events,
-        stop: watch::Receiver<bool>,
-        runtime: Handle,
-    ) -> Result<Engine> {
-        let tail = attach(&config, &clock, &events, &stop)?;
+    pub fn start(config: Config, around: Surroundings) -> Result<Writer> {
+        let tail = attach(&config, &around)?;
         let dir = StateDir::path_for(&config.database);
         let state = StateDir::open(&dir)?;
         let table = PageTable::open(&state.table())?;
         let batch = Batch::new(&dir, tail.page_size());
         let record = state.record().cloned();
-        let layout = Layout::of(store.kind());
+        let layout = Layout::of(around.store.kind());
         let fresh = Record {
             format: 1,
             sequence: 0,
@@ -52,7 +40,8 @@ impl Engine {
             intent: None,
             mark: None,
         };
-        let mut engine = Engine {
+        let Surroundings { store, clock, ids, host, events, stop, tail: _ } = around;
+        let mut writer = Writer {
             record: record.clone().unwrap_or(fresh),
             config,
             store,
@@ -60,17 +49,18 @@ impl Engine {
             ids,
             events,
             stop,
-            runtime,
+            host,
             layout,
             tail,
             state,
             table,
             batch,
             batch_since: None,
+            following: Following::default(),
         };
-        engine.tell(Event::Attached { page_size: engine.tail.page_size() });
-        engine.begin(record)?;
-        Ok(engine)
+        writer.tell(Event::Attached { page_size: writer.tail.page_size() });
+        writer.begin(record)?;
+        Ok(writer)
     }
 
     fn begin(&mut self, record: Option<Record>) -> Result<()> {
@@ -127,20 +117,15 @@ impl Engine {
 }
 
 /// Attaches; a database that does not exist yet is waited for, since a sidecar starts before its application.
-fn attach(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    events: &Events,
-    stop: &watch::Receiver<bool>,
-) -> Result<Tail> {
+fn attach(config: &Config, around: &Surroundings) -> Result<Tail> {
     let mut told = false;
     loop {
-        match Tail::attach(&config.database, Engine::tail_options(config), clock.clone()) {
+        match Tail::attach(&config.database, around.tail.clone(), around.clock.clone()) {
             Err(sqlite_tail::Error::NotFound { .. }) if !config.once => {
                 if !std::mem::replace(&mut told, true) {
-                    events(Event::Waiting);
+                    (around.events)(Event::Waiting);
                 }
-                if *stop.borrow() {
+                if *around.stop.borrow() {
                     return Err(Error::Stopped);
                 }
                 std::thread::sleep(LOOK_AGAIN);

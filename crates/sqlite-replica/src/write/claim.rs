@@ -3,13 +3,13 @@
 use crate::error::Result;
 use crate::identity::{FORMAT, Lineage};
 use crate::state::Mark;
-use crate::write::engine::Engine;
+use crate::write::engine::Writer;
 use crate::write::event::Event;
 use crate::write::send::{self, Body, send};
 use ltx::Txid;
 use sqlite_tail::Position;
 
-impl Engine {
+impl Writer {
     pub(crate) fn create_lineage(&mut self) -> Result<()> {
         // Remembered before it is created, so that a crash in between leaves a claim this volume can finish.
         self.state.save(self.record.clone(), true)?;
@@ -39,8 +39,15 @@ impl Engine {
     pub(crate) fn put(&self, txid: u64, write_id: [u8; 6], body: Body) -> Result<()> {
         let key = self.layout.sync_key(Txid::new(txid).expect("intents have a TXID"));
         let timestamp = self.record.mark.map_or(0, |m| m.timestamp_ms);
-        let sending =
-            send(self.store.clone(), key, body, send::options(timestamp, write_id), None, self.clock.clone());
+        let sending = send(
+            self.store.clone(),
+            key,
+            body,
+            send::options(timestamp, write_id),
+            None,
+            self.clock.clone(),
+            self.host.clone(),
+        );
         self.ask(sending).map(drop)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::state::{Intent, Mark};
-use crate::write::engine::Engine;
+use crate::write::engine::Writer;
 use crate::write::event::Event;
 use crate::write::send::{self, Body, send};
 use crate::write::stage::{self, Next};
@@ -23,7 +23,7 @@ pub(crate) struct Flight {
     pub(crate) attempts: u32,
 }
 
-impl Engine {
+impl Writer {
     /// Batch -> staged file -> intent -> PUT. The page table follows while the PUT is under way.
     pub(crate) fn stage_and_send(&mut self) -> Result<Flight> {
         let (since_ns, seen_ms) =
@@ -73,13 +73,14 @@ impl Engine {
             send::options(mark.timestamp_ms, intent.write_id),
             Some((self.tail.wal_file(), self.config.database.clone())),
             self.clock.clone(),
+            self.host.clone(),
         );
         let (done, result) = channel();
         let waker = self.tail.waker();
-        self.runtime.spawn(async move {
+        self.host.spawn(Box::pin(async move {
             let _ = done.send(sending.await);
             waker.wake();
-        });
+        }));
         Ok(result)
     }
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::state::{Intent, Mark};
-use crate::write::engine::{Engine, until_drained};
+use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
 use crate::write::send::{self, Body, send};
@@ -17,7 +17,7 @@ use store::PutOptions;
 /// Databases up to this size are staged before their image is sent, so that a crash resends the same bytes.
 const STAGED_IMAGE: u64 = 16 << 20;
 
-impl Engine {
+impl Writer {
     /// A full image as the next TXID.
     pub(crate) fn image(&mut self, why: &'static str) -> Result<()> {
         let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
@@ -42,8 +42,8 @@ impl Engine {
         let key = self.layout.sync_key(txid);
         let options = send::options(timestamp_ms, stamp.write_id);
         let size = u64::from(commit) * page_size.bytes() as u64;
-        let (store, clock, runtime, stop) =
-            (self.store.clone(), self.clock.clone(), self.runtime.clone(), self.stop.clone());
+        let (store, clock, host, stop) =
+            (self.store.clone(), self.clock.clone(), self.host.clone(), self.stop.clone());
         let drain = self.config.drain;
         let bytes = if size <= STAGED_IMAGE {
             let path = self.state.staged();
@@ -55,27 +55,27 @@ impl Engine {
             let body = Body::File { path, size };
             self.record.intent.as_mut().expect("set above").staged = Some(staged);
             self.state.save(self.record.clone(), true)?;
-            runtime.block_on(until_drained(
-                send(store, key, body, options, Some(wal), clock),
-                stop,
-                drain,
-            ))?;
+            let mut sent = Err(Error::Stopped);
+            let sending = send(store, key, body, options, Some(wal), clock, host.clone());
+            host.finish(Box::pin(async { sent = until_drained(sending, stop, drain).await }));
+            sent?;
             size
         } else {
             self.state.save(self.record.clone(), true)?;
             let (factory, asked) = image::passes();
             let bound = size + size / 128 + (64 << 10) + u64::from(commit) * 40;
-            let sending = runtime.spawn(async move {
+            let (done, ended) = std::sync::mpsc::channel();
+            host.spawn(Box::pin(async move {
                 let sent =
                     async { Ok(store.commit_stream(&key, factory, Some(bound), &options).await.map(drop)?) };
-                until_drained(sent, stop, drain).await
-            });
+                let _ = done.send(until_drained(sent, stop, drain).await);
+            }));
             let mut encoded = Ok(0);
             // Each request is one pass; there is a next one only if the store wants the stream again.
             while let Ok(pass) = asked.recv() {
                 encoded = pass.fill(&mut view, &header, self.state.dir());
             }
-            let sent = runtime.block_on(sending).expect("the upload does not panic");
+            let sent = ended.recv().unwrap_or(Err(Error::Stopped));
             // If the store is done, why the last pass ended does not matter.
             sent.and_then(|()| crate::write::send::sync_wal(&wal))?;
             encoded.unwrap_or(0)

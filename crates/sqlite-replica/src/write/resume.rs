@@ -4,7 +4,7 @@ use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::restore::read_header;
 use crate::state::{Mark, Record};
-use crate::write::engine::Engine;
+use crate::write::engine::Writer;
 use crate::write::event::Event;
 use crate::write::image;
 use crate::write::stage;
@@ -17,7 +17,7 @@ const SMALL_DATABASE: u32 = 64;
 /// A database that shrank below this fraction while nobody watched is asked about.
 const SHRUNK: u32 = 8;
 
-impl Engine {
+impl Writer {
     /// Own history: finish what was under way, claim, continue in the WAL or compare.
     pub(crate) fn resume(&mut self, newest: Txid, resend: bool, epoch: u32) -> Result<()> {
         if let Some(intent) = self.record.intent.clone() {

@@ -4,6 +4,7 @@
 //! local database behind the replica.
 
 use crate::error::{Error, Result};
+use crate::write::host::{Host, offload};
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -39,6 +40,7 @@ pub(crate) async fn send(
     options: PutOptions,
     wal: Option<(Arc<File>, PathBuf)>,
     clock: Arc<dyn Clock>,
+    host: Arc<dyn Host>,
 ) -> Result<Duration> {
     let started = clock.monotonic_ns();
     let put = async {
@@ -53,7 +55,7 @@ pub(crate) async fn send(
     };
     let sync = async {
         let Some(wal) = wal else { return Ok(()) };
-        crate::restore::blocking(move || sync_wal(&wal)).await
+        offload(&*host, move || sync_wal(&wal)).await
     };
     let (put, ()) = tokio::try_join!(put, sync)?;
     Ok(put)

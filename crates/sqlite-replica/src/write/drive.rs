@@ -1,0 +1,62 @@
+//! The thread beside the application that gives a [`Writer`] its time: it waits, and has it take a pass.
+
+use crate::error::{Error, Result};
+use crate::write::engine::{Config, Finish, Surroundings, Writer};
+use crate::write::event::Event;
+use crate::write::follow::{Pause, Step};
+use crate::write::host::RuntimeHost;
+use clock::{Clock, IdGen};
+use sqlite_tail::Options;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// Pause between copies while commits keep coming, so that following costs the application little.
+const PACE: Duration = Duration::from_millis(4);
+
+/// Follows `config.database` into `store` until `stop` turns true, or once.
+pub async fn run(
+    config: Config,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    events: Arc<dyn Fn(Event) + Send + Sync>,
+    stop: watch::Receiver<bool>,
+) -> Result<Finish> {
+    let host = Arc::new(RuntimeHost(Handle::current()));
+    let tail = Options { convert_to_wal: config.convert_to_wal, ..Options::default() };
+    let around = Surroundings { store, clock, ids, host, events, stop, tail };
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let work = move || {
+        let finish = Writer::start(config, around).and_then(follow);
+        let _ = done.send(match finish {
+            Err(Error::Stopped) => Ok(Finish::Partial),
+            other => other,
+        });
+    };
+    std::thread::Builder::new().name("tail".into()).spawn(work).map_err(|source| Error::Io {
+        path: PathBuf::from("tail"),
+        doing: "start the thread",
+        source,
+    })?;
+    ended.await.expect("the tail thread sends its result before it ends")
+}
+
+fn follow(mut writer: Writer) -> Result<Finish> {
+    loop {
+        match writer.pass()? {
+            Step::Done(finish) => return Ok(finish),
+            Step::Wait(pause) => rest(&mut writer, &pause),
+        }
+    }
+}
+
+fn rest(writer: &mut Writer, pause: &Pause) {
+    writer.wait(pause.at_most);
+    if writer.since_copy() < 4 * PACE {
+        std::thread::sleep(PACE);
+    }
+}
