@@ -9,6 +9,7 @@
 mod batch;
 mod catalogue;
 mod error;
+mod fleet;
 mod identity;
 mod layout;
 mod restore;
@@ -18,10 +19,13 @@ mod write;
 
 pub use catalogue::{Catalogue, Entry};
 pub use error::{Class, Error, Result};
+pub use fleet::{
+    Conflict, Database, Fleet, FleetConfig, FleetHandle, News, Outcome, State, Status, Stores, Target,
+};
 pub use identity::{Identity, Lineage};
 pub use layout::{LINEAGE_KEY, Layout, Level};
 pub use restore::{
     Integrity, Point, Progress, RestoreOptions, RestorePlan, Restored, point_at, points, read_header, restore,
 };
 pub use state::StateDir;
-pub use write::{Config, Event, Finish, Host, Pause, Step, Surroundings, Why, Writer, run};
+pub use write::{Config, Event, Finish, Host, Inbox, Pause, Step, Surroundings, Synced, Why, Writer, run};

@@ -10,13 +10,17 @@ mod follow;
 mod full;
 mod host;
 mod image;
+mod inbox;
 mod resume;
 mod send;
 mod stage;
 mod start;
 
 pub use drive::run;
+pub(crate) use drive::run_asked;
 pub use engine::{Config, Finish, Surroundings, Writer};
 pub use event::Event;
 pub use follow::{Pause, Step, Why};
 pub use host::Host;
+pub(crate) use inbox::Request;
+pub use inbox::{Inbox, Synced};

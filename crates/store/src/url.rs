@@ -7,6 +7,7 @@
 //! The S3 prefix is taken as it stands (percent-decoded, without slashes at its ends), as Litestream does:
 //! `s3://b/p` holds `p/0000/…`. Keys: [`S3_KEYS`], [`FILE_KEYS`].
 
+mod below;
 mod nearest;
 #[cfg(test)]
 mod tests;

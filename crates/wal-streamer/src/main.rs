@@ -4,6 +4,7 @@ mod cli;
 mod observe;
 mod pairs;
 mod replicate;
+mod stores;
 
 use clap::Parser;
 use cli::{Cli, Verb};

@@ -1,10 +1,63 @@
 //! Events of one writer as log lines, metrics and status.
 
 use clock::Clock;
-use sqlite_replica::{Class, Error, Event};
+use sqlite_replica::{Class, Database, Error, Event, News};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use telemetry::{DbMetrics, Health, StoreMetrics};
+use std::time::Duration;
+use telemetry::{DbMetrics, Health, StoreMetrics, StreamerMetrics};
+
+/// Everything observed, by database file.
+pub(crate) struct Observers {
+    metrics: Arc<StreamerMetrics>,
+    clock: Arc<dyn Clock>,
+    health: Arc<Health>,
+    all: Mutex<BTreeMap<PathBuf, Arc<Observed>>>,
+}
+
+impl Observers {
+    pub(crate) fn new(
+        metrics: Arc<StreamerMetrics>,
+        clock: Arc<dyn Clock>,
+        health: Arc<Health>,
+    ) -> Observers {
+        Observers { metrics, clock, health, all: Mutex::default() }
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<Observed>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observed(&self, database: &Database) -> Arc<Observed> {
+        let mut all = self.all();
+        let observed = all.entry(database.path.clone()).or_insert_with(|| {
+            let metrics = self.metrics.db(&database.name);
+            let (path, replica) = (&database.path, &database.replica);
+            Arc::new(Observed::new(path, replica, metrics, self.clock.clone(), self.health.clone()))
+        });
+        observed.clone()
+    }
+
+    /// Takes the news of a database, which may be a new one.
+    pub(crate) fn take(&self, database: &Database, news: News<'_>) {
+        let observed = self.observed(database);
+        match news {
+            News::Writer(event) => observed.take(event),
+            News::Failed { error, retry_in } => observed.failed(error, retry_in),
+            News::State(_) => {}
+        }
+    }
+
+    pub(crate) fn each(&self, each: impl Fn(&Observed)) {
+        self.all().values().for_each(|observed| each(observed));
+    }
+
+    /// For `/status`.
+    pub(crate) fn status(&self) -> Vec<serde_json::Value> {
+        self.all().values().map(|observed| observed.status()).collect()
+    }
+}
 
 /// What is known of one database.
 pub(crate) struct Observed {
@@ -132,7 +185,7 @@ impl Observed {
     }
 
     /// The writer ended with an error.
-    pub(crate) fn failed(&self, error: &Error) {
+    pub(crate) fn failed(&self, error: &Error, retry_in: Option<Duration>) {
         let mut seen = self.seen();
         seen.state = "failed";
         seen.error = Some(error.to_string());
@@ -143,7 +196,13 @@ impl Observed {
             self.health.hold_ready("fenced", "another writer owns the data");
         }
         self.metrics.sync_error("other");
-        tracing::error!(db = %self.path.display(), %error, "stopped");
+        let db = self.path.display();
+        match retry_in {
+            Some(pause) => {
+                tracing::warn!(%db, %error, retry_in_ms = pause.as_millis() as u64, "failed, it will be started again");
+            }
+            None => tracing::error!(%db, %error, "stopped"),
+        }
     }
 
     /// Lag grows without events: called every few seconds.

@@ -10,41 +10,26 @@ use store::StoreUrl;
 /// One database and its replica.
 pub(crate) struct Pair {
     pub(crate) database: PathBuf,
-    pub(crate) url: StoreUrl,
-    /// Prefix below `url` that the replica lies under; empty if the URL is the replica's own.
-    pub(crate) scope: String,
-    /// The URL as it was written, for messages.
-    pub(crate) text: String,
+    /// URL of the replica.
+    pub(crate) replica: String,
     pub(crate) identity: Identity,
+    /// Where it was written, for messages.
+    pub(crate) place: String,
 }
 
-impl Pair {
-    /// The database in metrics and claims: relative to the root of the description, or its file name.
-    pub(crate) fn label(&self) -> &str {
-        &self.identity.database
-    }
+/// Everything to replicate.
+pub(crate) struct Pairs {
+    pub(crate) all: Vec<Pair>,
+    /// The URL that most of the replicas lie below.
+    pub(crate) common: Option<StoreUrl>,
 }
 
 /// Resolves what to replicate; an error is a usage error, nothing has begun.
-pub(crate) fn resolve(args: &Replicate) -> Result<Vec<Pair>> {
-    let pairs = if args.pairs.is_empty() { described(args)? } else { given(args)? };
-    for (i, pair) in pairs.iter().enumerate() {
-        let before = &pairs[..i];
-        ensure!(
-            !before.iter().any(|p| p.database == pair.database),
-            "{} is named twice",
-            pair.database.display()
-        );
-        ensure!(
-            !before.iter().any(|p| p.text == pair.text),
-            "{} is named twice; a replica holds one database",
-            pair.text
-        );
-    }
-    Ok(pairs)
+pub(crate) fn resolve(args: &Replicate) -> Result<Pairs> {
+    if args.pairs.is_empty() { described(args) } else { given(args) }
 }
 
-fn given(args: &Replicate) -> Result<Vec<Pair>> {
+fn given(args: &Replicate) -> Result<Pairs> {
     ensure!(args.config.is_none(), "name databases and URLs, or --config, not both");
     ensure!(
         args.pairs.len().is_multiple_of(2),
@@ -54,10 +39,10 @@ fn given(args: &Replicate) -> Result<Vec<Pair>> {
     let pair = |pair: &[String]| {
         let database = PathBuf::from(&pair[0]);
         let name = file_name(&database);
+        StoreUrl::parse(&pair[1])?;
         Ok(Pair {
-            url: StoreUrl::parse(&pair[1])?,
-            scope: String::new(),
-            text: pair[1].clone(),
+            replica: pair[1].clone(),
+            place: "command line".into(),
             identity: Identity {
                 cluster: args.cluster.clone().unwrap_or_default(),
                 app: args.app.clone().unwrap_or_default(),
@@ -66,10 +51,10 @@ fn given(args: &Replicate) -> Result<Vec<Pair>> {
             database,
         })
     };
-    args.pairs.chunks(2).map(pair).collect()
+    Ok(Pairs { all: args.pairs.chunks(2).map(pair).collect::<Result<_>>()?, common: None })
 }
 
-fn described(args: &Replicate) -> Result<Vec<Pair>> {
+fn described(args: &Replicate) -> Result<Pairs> {
     let mut sources = Sources::of_process();
     sources.config = args.config.clone();
     sources.flags.cluster = args.cluster.clone().map(|name| Layer::flag("--cluster", name));
@@ -89,12 +74,11 @@ fn described(args: &Replicate) -> Result<Vec<Pair>> {
         );
         let text =
             database.url.clone().with_context(|| format!("databases: {} has no replica", database.path))?;
-        let (url, scope) = below(description.replica.as_deref(), &text)?;
+        StoreUrl::parse(&text)?;
         pairs.push(Pair {
             database: description.locate(&database.path),
-            url,
-            scope,
-            text,
+            place: format!("databases: {}", database.path),
+            replica: text,
             identity: Identity {
                 cluster: description.cluster.clone().unwrap_or_default(),
                 app: description.app.clone().unwrap_or_default(),
@@ -106,21 +90,8 @@ fn described(args: &Replicate) -> Result<Vec<Pair>> {
         !pairs.is_empty(),
         "nothing to replicate: name a database and the URL of its replica, or describe databases in --config; see wal-streamer replicate --help"
     );
-    Ok(pairs)
-}
-
-/// A directory replica below the common one is opened at the common one: that has to exist (an unmounted share must not look
-/// like an empty replica, P6), what lies below it is ours to create.
-fn below(common: Option<&str>, text: &str) -> Result<(StoreUrl, String)> {
-    let url = StoreUrl::parse(text)?;
-    if let (Some(common), Some(path)) = (common, url.path()) {
-        let common = StoreUrl::parse(common)?;
-        if let Some(Ok(scope)) = common.path().map(|root| path.strip_prefix(root)) {
-            let scope = scope.to_str().context("the replica's path is not UTF-8")?.to_owned();
-            return Ok((common, scope));
-        }
-    }
-    Ok((url, String::new()))
+    let common = description.replica.as_deref().map(StoreUrl::parse).transpose()?;
+    Ok(Pairs { all: pairs, common })
 }
 
 fn file_name(path: &Path) -> String {

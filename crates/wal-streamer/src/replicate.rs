@@ -1,13 +1,13 @@
-//! `wal-streamer replicate`: one writer per database, one store client each, one process.
+//! `wal-streamer replicate`: a fleet with what its surroundings need to know of it.
 
 use crate::cli::Replicate;
-use crate::observe::Observed;
+use crate::observe::{Observed, Observers};
 use crate::pairs;
+use crate::stores::Clients;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use sqlite_replica::{Class, Config, Error, Finish};
+use sqlite_replica::{Class, Config, Finish, Fleet, FleetConfig, Target};
 use std::sync::Arc;
 use std::time::Duration;
-use store::OpenConfig;
 use telemetry::{BuildInfo, Exit, Health, Registry, Shutdown, StoreMetrics, StreamerMetrics, http};
 use tokio::sync::watch;
 
@@ -35,25 +35,21 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
     let health = Arc::new(Health::new(clock.clone(), LIVE_LIMIT));
     let shutdown = Shutdown::on_signals()?;
 
-    let observed: Vec<Arc<Observed>> = pairs
-        .iter()
-        .map(|pair| {
-            Arc::new(Observed::new(
-                &pair.database,
-                &pair.text,
-                metrics.db(pair.label()),
-                clock.clone(),
-                health.clone(),
-            ))
-        })
-        .collect();
+    let observers = Arc::new(Observers::new(metrics, clock.clone(), health.clone()));
+    let common = pairs.common.clone();
+    let targets = pairs.all.into_iter().map(|pair| target(pair, &args)).collect();
+    let config = FleetConfig { targets, stay: false };
+    let clients = Arc::new(Clients::new(common, clock.clone(), ids.clone(), requests));
+    let listener = {
+        let observers = observers.clone();
+        Arc::new(move |database: &_, news: sqlite_replica::News<'_>| observers.take(database, news))
+    };
+    let fleet = Fleet::new(config, clients, clock.clone(), ids, listener)?;
     let server = match args.listen {
         None => None,
         Some(addr) => {
-            let all = observed.clone();
-            let status = Arc::new(
-                move || serde_json::json!({ "databases": all.iter().map(|o| o.status()).collect::<Vec<_>>() }),
-            );
+            let all = observers.clone();
+            let status = Arc::new(move || serde_json::json!({ "databases": all.status() }));
             let server =
                 http::serve(addr, registry.clone(), health.clone(), status, shutdown.clone()).await?;
             tracing::info!(addr = %server.addr(), "serving");
@@ -61,7 +57,7 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
         }
     };
     health.set_started();
-    let beating = tokio::spawn(beat(health.clone(), observed.clone()));
+    let beating = tokio::spawn(beat(health.clone(), observers.clone()));
     let (stop, stopped) = watch::channel(false);
     let forward = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -71,62 +67,40 @@ async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
         }
     });
 
-    let writers = pairs.into_iter().zip(observed).map(|(pair, observed)| {
-        let (args, clock, ids, requests, stopped) =
-            (&args, clock.clone(), ids.clone(), requests.clone(), stopped.clone());
-        async move {
-            let config = Config {
-                database: pair.database.clone(),
-                replica: pair.text.clone(),
-                identity: pair.identity,
-                sync_interval: args.sync_interval,
-                drain: args.drain,
-                adopt: args.adopt,
-                once: args.once,
-                convert_to_wal: args.convert_to_wal,
-            };
-            let opened = store::open(&pair.url, OpenConfig::new(clock.clone(), ids.clone())).await;
-            let store = opened
-                .and_then(|s| if pair.scope.is_empty() { Ok(s) } else { s.scoped(&pair.scope) })
-                .map_err(Error::from);
-            let finish = match store {
-                Ok(store) => {
-                    store.set_observer(Arc::new(crate::observe::Requests(requests)));
-                    let events = observed.clone();
-                    sqlite_replica::run(
-                        config,
-                        store,
-                        clock,
-                        ids,
-                        Arc::new(move |event| events.take(event)),
-                        stopped,
-                    )
-                    .await
-                }
-                Err(error) => Err(error),
-            };
-            let exit = exit_of(&finish);
-            if let Err(error) = &finish {
-                observed.failed(error);
-                eprintln!("wal-streamer: {}: {error}", pair.database.display());
-            }
-            exit
-        }
-    });
-    let exits = futures::future::join_all(writers).await;
+    let outcomes = fleet.run(stopped).await;
     forward.abort();
     beating.abort();
     shutdown.cancel();
     if let Some(server) = server {
         server.stopped().await;
     }
-    Ok(exits.into_iter().max().unwrap_or(Exit::Done))
+    let exits = outcomes.iter().map(|outcome| {
+        if let Err(error) = &outcome.finish {
+            eprintln!("wal-streamer: {}: {error}", outcome.database.path.display());
+        }
+        exit_of(&outcome.finish)
+    });
+    Ok(exits.max().unwrap_or(Exit::Done))
 }
 
-async fn beat(health: Arc<Health>, observed: Vec<Arc<Observed>>) {
+fn target(pair: pairs::Pair, args: &Replicate) -> Target {
+    let writer = Config {
+        database: pair.database,
+        replica: pair.replica,
+        identity: pair.identity,
+        sync_interval: args.sync_interval,
+        drain: args.drain,
+        adopt: args.adopt,
+        once: args.once,
+        convert_to_wal: args.convert_to_wal,
+    };
+    Target { place: pair.place, writer }
+}
+
+async fn beat(health: Arc<Health>, observers: Arc<Observers>) {
     loop {
         health.beat();
-        observed.iter().for_each(|o| o.refresh());
+        observers.each(Observed::refresh);
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

@@ -40,7 +40,7 @@ impl Writer {
             intent: None,
             mark: None,
         };
-        let Surroundings { store, clock, ids, host, events, stop, tail: _ } = around;
+        let Surroundings { store, clock, ids, host, events, stop, tail: _, inbox } = around;
         let mut writer = Writer {
             record: record.clone().unwrap_or(fresh),
             config,
@@ -57,9 +57,11 @@ impl Writer {
             batch,
             batch_since: None,
             following: Following::default(),
+            inbox,
         };
         writer.tell(Event::Attached { page_size: writer.tail.page_size() });
         writer.begin(record)?;
+        writer.inbox.attend(writer.tail.waker());
         Ok(writer)
     }
 

@@ -5,6 +5,7 @@ use crate::write::engine::{Config, Finish, Surroundings, Writer};
 use crate::write::event::Event;
 use crate::write::follow::{Pause, Step};
 use crate::write::host::RuntimeHost;
+use crate::write::inbox::Inbox;
 use clock::{Clock, IdGen};
 use sqlite_tail::Options;
 use std::path::PathBuf;
@@ -26,9 +27,22 @@ pub async fn run(
     events: Arc<dyn Fn(Event) + Send + Sync>,
     stop: watch::Receiver<bool>,
 ) -> Result<Finish> {
+    run_asked(config, store, clock, ids, events, stop, Arc::default()).await
+}
+
+/// As [`run`], with questions on the way.
+pub(crate) async fn run_asked(
+    config: Config,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    events: Arc<dyn Fn(Event) + Send + Sync>,
+    stop: watch::Receiver<bool>,
+    inbox: Arc<Inbox>,
+) -> Result<Finish> {
     let host = Arc::new(RuntimeHost(Handle::current()));
     let tail = Options { convert_to_wal: config.convert_to_wal, ..Options::default() };
-    let around = Surroundings { store, clock, ids, host, events, stop, tail };
+    let around = Surroundings { store, clock, ids, host, events, stop, tail, inbox };
     let (done, ended) = tokio::sync::oneshot::channel();
     let work = move || {
         let finish = Writer::start(config, around).and_then(follow);

@@ -16,6 +16,7 @@ use crate::table::PageTable;
 use crate::write::event::Event;
 use crate::write::follow::Following;
 use crate::write::host::Host;
+use crate::write::inbox::Inbox;
 use clock::{Clock, IdGen};
 use sqlite_tail::{Options, Tail, Wake};
 use std::future::Future;
@@ -75,6 +76,8 @@ pub struct Surroundings {
     pub stop: watch::Receiver<bool>,
     /// How the tail behaves beside its application.
     pub tail: Options,
+    /// Questions to the writer.
+    pub inbox: Arc<Inbox>,
 }
 
 /// The writer of one database: [`Writer::start`], then [`Writer::pass`] again and again.
@@ -96,6 +99,7 @@ pub struct Writer {
     /// When the oldest commit of the batch was seen, monotonic and wall clock.
     pub(crate) batch_since: Option<(u64, i64)>,
     pub(crate) following: Following,
+    pub(crate) inbox: Arc<Inbox>,
 }
 
 impl Writer {

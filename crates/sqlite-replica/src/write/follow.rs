@@ -8,8 +8,11 @@ use crate::error::{Error, Result};
 use crate::write::engine::{Finish, Writer};
 use crate::write::event::Event;
 use crate::write::flight::Flight;
+use crate::write::inbox::{Request, Synced};
+use std::collections::VecDeque;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The longest sleep without looking: events may be missed (network mounts, overflow).
 const SAFETY_POLL: Duration = Duration::from_secs(1);
@@ -60,6 +63,8 @@ pub(crate) struct Following {
     drain_until: Option<u64>,
     pub(crate) last_copy: u64,
     announced: Option<u64>,
+    /// Whoever waits for this TXID to be durable.
+    promised: Vec<(u64, oneshot::Sender<Result<Synced>>)>,
 }
 
 impl Writer {
@@ -70,8 +75,10 @@ impl Writer {
 
         // Read before looking: what was committed before the stop must be seen by the look that ends the copying (P1).
         let stopping = *self.stop.borrow() || self.config.once;
+        let copying = self.following.drain_until.is_none();
+        let asked = if copying { self.inbox.take() } else { VecDeque::new() };
         let looked = self.tail.look()?;
-        if self.following.drain_until.is_none() {
+        if copying {
             if self.advance(looked.news)? {
                 self.following.last_copy = self.clock.monotonic_ns();
             }
@@ -84,7 +91,9 @@ impl Writer {
         if self.following.announced.replace(checkpoints) != Some(checkpoints) {
             self.tell(Event::Tail { checkpoints, wal_bytes: looked.wal_bytes });
         }
+        self.promise(asked);
         self.depart(now)?;
+        self.answer();
 
         let idle = self.following.flight.is_none() && self.batch.is_empty();
         if let Some(deadline) = self.following.drain_until {
@@ -101,6 +110,25 @@ impl Writer {
             self.tell(Event::CaughtUp);
         }
         Ok(Step::Wait(self.pause(now)))
+    }
+
+    /// What was committed before a question is copied now: it is durable with the file that the batch becomes, or with the one in
+    /// flight (P1).
+    fn promise(&mut self, asked: VecDeque<Request>) {
+        let in_flight = self.record.confirmed + u64::from(self.following.flight.is_some());
+        for Request::Sync(done) in asked {
+            let txid = in_flight + u64::from(!self.batch.is_empty());
+            self.following.promised.push((txid, done));
+            self.following.next_sync = 0;
+        }
+    }
+
+    fn answer(&mut self) {
+        let txid = self.record.confirmed;
+        for (_, done) in self.following.promised.extract_if(.., |(through, _)| *through <= txid) {
+            // Whoever asked may have gone.
+            let _ = done.send(Ok(Synced { txid }));
+        }
     }
 
     /// Takes the store's answer, if there is one; sends again when it is time.

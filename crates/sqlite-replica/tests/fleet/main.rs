@@ -1,0 +1,6 @@
+//! Many databases in one process: real SQLite files, a store in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
+
+mod apart;
+mod scene;

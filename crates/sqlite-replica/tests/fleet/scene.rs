@@ -1,0 +1,188 @@
+//! A volume with applications' databases, a store, and a fleet beside them.
+
+use clock::{SeededIds, SystemClock};
+use futures::future::BoxFuture;
+use rusqlite::Connection;
+use sqlite_replica::{
+    Catalogue, Config, Conflict, Database, Event, Fleet, FleetConfig, FleetHandle, Identity, Integrity, News,
+    Outcome, Progress, RestoreOptions, RestorePlan, State, Status, Stores, Target, restore,
+};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use store::fault::{FaultStore, Faults};
+use store::{MemoryStore, OpenConfig, Store};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(crate) struct Scene {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) faults: Faults,
+    pub(crate) told: Told,
+}
+
+/// What the fleet told, in order: name of the database and a word.
+pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A fleet at work.
+pub(crate) struct Running {
+    pub(crate) handle: FleetHandle,
+    stop: watch::Sender<bool>,
+    ended: JoinHandle<Vec<Outcome>>,
+}
+
+struct Scoped(Store);
+
+impl Stores for Scoped {
+    fn open<'a>(&'a self, database: &'a Database) -> BoxFuture<'a, store::Result<Store>> {
+        let scope = database.replica.strip_prefix("memory://").unwrap().to_owned();
+        Box::pin(async move { self.0.scoped(&scope) })
+    }
+}
+
+impl Scene {
+    pub(crate) fn new() -> Scene {
+        let clock = Arc::new(SystemClock);
+        let (backend, faults) = FaultStore::new(Arc::new(MemoryStore::new(clock.clone())));
+        let mut config = OpenConfig::new(clock, Arc::new(SeededIds::new(1)));
+        config.retry.max_attempts = 2;
+        config.retry.base = Duration::from_millis(1);
+        let store = Store::new(Arc::new(backend), &config);
+        Scene { dir: tempfile::tempdir().unwrap(), store, faults, told: Arc::default() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// An application's database with a table and this many rows.
+    pub(crate) fn database(&self, name: &str, rows: u32) -> Connection {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let db = Connection::open(path).unwrap();
+        db.execute_batch(
+            "PRAGMA journal_mode=wal; CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x BLOB)",
+        )
+        .unwrap();
+        insert(&db, rows);
+        db
+    }
+
+    pub(crate) fn writer(&self, name: &str) -> Config {
+        Config {
+            database: self.path(name),
+            replica: format!("memory://{name}"),
+            identity: Identity { cluster: String::new(), app: "test".into(), database: name.into() },
+            sync_interval: Duration::from_millis(20),
+            drain: Duration::from_secs(30),
+            adopt: false,
+            once: false,
+            convert_to_wal: false,
+        }
+    }
+
+    pub(crate) fn target(&self, name: &str) -> Target {
+        Target { place: format!("test: {name}"), writer: self.writer(name) }
+    }
+
+    pub(crate) fn fleet(&self, config: FleetConfig) -> Result<Fleet, Conflict> {
+        let told = self.told.clone();
+        let listener = Arc::new(move |database: &Database, news: News<'_>| {
+            let word = match news {
+                News::Writer(event) => word(&event),
+                News::State(state) => format!("{state:?}"),
+                News::Failed { error, retry_in } => {
+                    format!("failed (again: {}): {error}", retry_in.is_some())
+                }
+            };
+            told.lock().unwrap().push((database.name.clone(), word));
+        });
+        let stores = Arc::new(Scoped(self.store.clone()));
+        Fleet::new(config, stores, Arc::new(SystemClock), Arc::new(SeededIds::new(7)), listener)
+    }
+
+    pub(crate) fn start(&self, config: FleetConfig) -> Running {
+        let fleet = self.fleet(config).unwrap();
+        let handle = fleet.handle();
+        let (stop, stopped) = watch::channel(false);
+        Running { handle, stop, ended: tokio::spawn(fleet.run(stopped)) }
+    }
+
+    /// How often the fleet said this of a database.
+    pub(crate) fn told(&self, name: &str, word: &str) -> usize {
+        self.told.lock().unwrap().iter().filter(|(n, w)| n == name && w.contains(word)).count()
+    }
+
+    /// Rows in the newest restorable state.
+    pub(crate) async fn restored_rows(&self, name: &str) -> i64 {
+        let scratch = tempfile::tempdir().unwrap();
+        let out = scratch.path().join("out.db");
+        let store = self.store.scoped(name).unwrap();
+        let plan = RestorePlan::new(&Catalogue::load(&store).await.unwrap(), None).unwrap();
+        let options = RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() };
+        restore(&store, &plan, &out, &options, Arc::new(Progress::default())).await.unwrap();
+        rows(&Connection::open(out).unwrap())
+    }
+}
+
+impl Running {
+    pub(crate) fn status(&self, name: &str) -> Option<Status> {
+        self.handle.databases().into_iter().find(|status| status.name == name)
+    }
+
+    /// Waits until a database is in a state.
+    #[track_caller]
+    pub(crate) fn until<'a>(&'a self, name: &'a str, state: State) -> impl Future<Output = Status> + 'a {
+        let at = std::panic::Location::caller();
+        async move {
+            for _ in 0..PATIENCE.as_millis() / 5 {
+                if let Some(status) = self.status(name).filter(|status| status.state == state) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("{at}: {name} never was {state:?}: {:?}", self.status(name));
+        }
+    }
+
+    /// Everything committed so far is in the store.
+    pub(crate) async fn synced(&self, name: &str) -> u64 {
+        let mut answers = self.handle.sync(Some(name)).await;
+        assert_eq!(answers.len(), 1);
+        answers.remove(0).1.unwrap().txid
+    }
+
+    pub(crate) async fn stop(self) -> Vec<Outcome> {
+        self.stop.send_replace(true);
+        self.ended.await.unwrap()
+    }
+
+    pub(crate) async fn ended(self) -> Vec<Outcome> {
+        tokio::time::timeout(PATIENCE, self.ended).await.unwrap().unwrap()
+    }
+}
+
+pub(crate) fn insert(db: &Connection, rows: u32) {
+    for _ in 0..rows {
+        db.execute("INSERT INTO t(x) VALUES(randomblob(200))", []).unwrap();
+    }
+}
+
+pub(crate) fn rows(db: &Connection) -> i64 {
+    db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+}
+
+pub(crate) fn config(targets: Vec<Target>) -> FleetConfig {
+    FleetConfig { targets, stay: false }
+}
+
+fn word(event: &Event) -> String {
+    let text = format!("{event:?}");
+    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
