@@ -80,6 +80,14 @@ pub enum Error {
         /// What the operator can do.
         hint: String,
     },
+    /// Another writer owns the replica since; this one never claims it back by itself.
+    #[error("fenced: {what}; {hint}")]
+    Lost {
+        /// How it shows.
+        what: String,
+        /// What the operator can do.
+        hint: String,
+    },
     /// The chain of the replica has a hole or a wrong object.
     #[error("replica damaged: {what}; {hint}")]
     Damaged {
@@ -97,7 +105,9 @@ impl Error {
     /// What the caller may do.
     pub fn class(&self) -> Class {
         match self {
-            Error::Store(store::Error::Fenced { .. }) | Error::Fenced { .. } => Class::Fenced,
+            Error::Store(store::Error::Fenced { .. }) | Error::Fenced { .. } | Error::Lost { .. } => {
+                Class::Fenced
+            }
             Error::Store(e) => match e.class() {
                 store::Class::Retriable | store::Class::Unknown => Class::Retriable,
                 store::Class::Fatal | store::Class::Refused => Class::Usage,

@@ -8,6 +8,7 @@
 
 mod batch;
 mod catalogue;
+mod claim;
 mod error;
 mod fleet;
 mod identity;
@@ -18,6 +19,7 @@ mod table;
 mod write;
 
 pub use catalogue::{Catalogue, Entry};
+pub use claim::{Basis, Claim, Claimant, Claiming, unlock};
 pub use error::{Class, Error, Result};
 pub use fleet::{
     Conflict, Database, Fleet, FleetConfig, FleetHandle, News, Outcome, State, Status, Stores, Target,

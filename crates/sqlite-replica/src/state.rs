@@ -15,8 +15,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const SLOT: usize = 4096;
-/// Version of the record; a newer one is refused unchanged.
-const FORMAT: u32 = 1;
+/// Version of the record; a newer one is refused unchanged. 2 added `inherited` and `fenced`.
+const FORMAT: u32 = 2;
 
 /// The record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,36 @@ pub struct Record {
     pub intent: Option<Intent>,
     /// Everything below is the state after the intent, or after `confirmed` when there is none.
     pub mark: Option<Mark>,
+    /// The claim that was made for this volume by the start of its pod; `None` where each start claims.
+    #[serde(default)]
+    pub inherited: Option<Inherited>,
+    /// The claim was lost: nothing is written any more until somebody claims anew.
+    #[serde(default)]
+    pub fenced: Option<Lost>,
+}
+
+/// A claim that a writer goes on under without having made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Its number.
+    pub epoch: u32,
+    /// Its TXID, 0 if the replica held no file.
+    pub txid: u64,
+    /// The database is known not to be the state of the claim: the first object is a full image.
+    pub image: bool,
+    /// Rolling checksum of the claimed state, where no mark says it; 0 if it is not known.
+    pub rolling: u64,
+    /// Timestamp of the claim, ms, where no mark says it.
+    pub timestamp_ms: i64,
+}
+
+/// When a claim was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The TXID that turned out to be somebody else's, or to lie behind his.
+    pub txid: u64,
+    /// By our clock, ms.
+    pub unix_ms: i64,
 }
 
 /// An object about to be written.
@@ -242,6 +272,8 @@ mod tests {
             confirmed,
             intent: Some(Intent { txid: 9, write_id: [1, 2, 3, 4, 5, 6], staged: None }),
             mark: None,
+            inherited: None,
+            fenced: None,
         }
     }
 

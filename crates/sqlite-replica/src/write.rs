@@ -1,9 +1,9 @@
 //! From a live database to a replica: claim, first image, one level 0 file per sync, resume by proof.
 
 mod begin;
-mod claim;
 mod drive;
 mod engine;
+mod enter;
 mod event;
 mod flight;
 mod follow;
@@ -13,7 +13,7 @@ mod image;
 mod inbox;
 mod resume;
 mod send;
-mod stage;
+pub(crate) mod stage;
 mod start;
 
 pub use drive::run;
@@ -24,3 +24,6 @@ pub use follow::{Pause, Step, Why};
 pub use host::Host;
 pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
+
+pub(crate) use send::{Body, chunks, options};
+pub(crate) use start::{Plan, Remote, decide};

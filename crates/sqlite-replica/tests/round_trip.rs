@@ -5,8 +5,8 @@
 use clock::{ManualClock, SeededIds, SystemClock};
 use rusqlite::Connection;
 use sqlite_replica::{
-    Catalogue, Config, Error, Event, Finish, Identity, Integrity, Progress, RestoreOptions, RestorePlan,
-    Restored, point_at, points, restore, run,
+    Catalogue, Claiming, Config, Error, Event, Finish, Identity, Integrity, Progress, RestoreOptions,
+    RestorePlan, Restored, point_at, points, restore, run,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -47,6 +47,8 @@ impl Scene {
             adopt: false,
             once: true,
             convert_to_wal: false,
+            claim: Claiming::ByHand,
+            l0_retention: Duration::from_secs(300),
         }
     }
 

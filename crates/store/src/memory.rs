@@ -5,7 +5,7 @@
 
 use crate::fence::md5_hex;
 use crate::object::{
-    GetResult, ObjectMeta, ObjectStore, Page, Part, PutMode, PutOptions, PutResult, Upload, clip,
+    GetResult, ObjectMeta, ObjectStore, Page, Part, PutMode, PutOptions, PutResult, ServerDate, Upload, clip,
 };
 use crate::upload::etag_of_parts;
 use crate::{Error, Kind, Result};
@@ -114,6 +114,12 @@ impl ObjectStore for MemoryStore {
 
     fn part_size(&self, _bound: Option<u64>) -> usize {
         self.part_size
+    }
+
+    /// The clock it was given is also the server's.
+    fn server_date(&self) -> Option<ServerDate> {
+        let now = self.clock.unix_ms();
+        Some(ServerDate { server_ms: now, local_ms: now })
     }
 
     async fn put(&self, key: &str, body: Bytes, opts: &PutOptions) -> Result<PutResult> {

@@ -121,6 +121,11 @@ impl Observed {
             Event::WeakStore => {
                 tracing::warn!(%db, "the store accepts a second create: a second writer cannot be fenced reliably (single-writer mode)");
             }
+            Event::Fenced { why } => {
+                seen.state = "fenced";
+                self.metrics.claim(u64::from(seen.epoch), true);
+                tracing::error!(%db, why, "fenced: nothing is written any more");
+            }
             Event::Claimed { epoch, txid } => {
                 seen.epoch = epoch;
                 seen.txid = txid;

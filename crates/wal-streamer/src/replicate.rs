@@ -5,12 +5,14 @@ use crate::observe::{Observed, Observers};
 use crate::pairs;
 use crate::stores::Clients;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use sqlite_replica::{Class, Config, Finish, Fleet, FleetConfig, Target};
+use sqlite_replica::{Claiming, Class, Config, Finish, Fleet, FleetConfig, Target};
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::{BuildInfo, Exit, Health, Registry, Shutdown, StoreMetrics, StreamerMetrics, http};
 use tokio::sync::watch;
 
+/// How long Litestream keeps compacted level 0 files by default, and we do.
+const L0_RETENTION: Duration = Duration::from_secs(300);
 /// A stalled main loop is noticed after this time.
 const LIVE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -93,6 +95,8 @@ fn target(pair: pairs::Pair, args: &Replicate) -> Target {
         adopt: args.adopt,
         once: args.once,
         convert_to_wal: args.convert_to_wal,
+        claim: Claiming::ByHand,
+        l0_retention: L0_RETENTION,
     };
     Target { place: pair.place, writer }
 }

@@ -1,18 +1,15 @@
 //! The start of a writer: attach, look at the replica, carry out the plan of [`super::start`].
 
 use crate::batch::Batch;
-use crate::catalogue::Catalogue;
-use crate::error::{Error, Result};
-use crate::identity::Lineage;
+use crate::claim::{Claiming, check_inherited, look};
+use crate::error::{Class, Error, Result};
 use crate::layout::Layout;
-use crate::restore::read_header;
 use crate::state::{Record, StateDir};
 use crate::table::PageTable;
 use crate::write::engine::{Config, Surroundings, Writer};
 use crate::write::event::Event;
 use crate::write::follow::Following;
 use crate::write::start::{Plan, Remote, decide};
-use ltx::Extension;
 use sqlite_tail::Tail;
 use std::time::Duration;
 
@@ -29,20 +26,9 @@ impl Writer {
         let batch = Batch::new(&dir, tail.page_size());
         let record = state.record().cloned();
         let layout = Layout::of(around.store.kind());
-        let fresh = Record {
-            format: 1,
-            sequence: 0,
-            replica: config.replica.clone(),
-            identity: config.identity.clone(),
-            lineage: 0,
-            epoch: 0,
-            confirmed: 0,
-            intent: None,
-            mark: None,
-        };
         let Surroundings { store, clock, ids, host, events, stop, tail: _, inbox } = around;
         let mut writer = Writer {
-            record: record.clone().unwrap_or(fresh),
+            record: record.clone().unwrap_or_else(|| Record::fresh(&config.replica, &config.identity)),
             config,
             store,
             clock,
@@ -58,33 +44,46 @@ impl Writer {
             batch_since: None,
             following: Following::default(),
             inbox,
+            inherited: None,
+            server_ms: None,
         };
         writer.tell(Event::Attached { page_size: writer.tail.page_size() });
-        writer.begin(record)?;
-        writer.inbox.attend(writer.tail.waker());
-        Ok(writer)
+        match writer.begin(record) {
+            Ok(()) => {
+                writer.inbox.attend(writer.tail.waker());
+                Ok(writer)
+            }
+            Err(error) if error.class() == Class::Fenced => Err(writer.lose(error)),
+            Err(error) => Err(error),
+        }
     }
 
     fn begin(&mut self, record: Option<Record>) -> Result<()> {
+        self.inherited = match self.config.claim {
+            Claiming::ByHand => None,
+            Claiming::Inherited(claim) => Some(check_inherited(record.as_ref(), &claim)?),
+            Claiming::Late => self.record.inherited,
+        };
+        self.check_not_lost()?;
         let store = self.store.clone();
         if !self.ask(async { Ok(store.capabilities().await?) })?.create_only {
             self.tell(Event::WeakStore);
         }
-        let catalogue = self.ask(Catalogue::load(&store))?;
-        let lineage = if catalogue.has_lineage { self.ask(Lineage::load(&store))? } else { None };
-        if let Some(lineage) = &lineage {
-            lineage.check(&self.config.identity)?;
-        }
-        let newest = catalogue.newest();
-        let last = catalogue.entries.iter().filter(|e| Some(e.name.max) == newest).min_by_key(|e| e.level);
-        let header = last.map(|entry| self.ask(read_header(&store, entry))).transpose()?;
-        let stamp = header.as_ref().and_then(|h| Extension::from_reserved(&h.reserved));
-        let remote = Remote { lineage: lineage.as_ref().map(Lineage::id).transpose()?, newest, stamp };
-
-        let plan = decide(record.as_ref(), &remote, self.config.adopt)?;
-        tracing::debug!(?plan, ?remote, "start");
-        let epoch = self.record.epoch.max(stamp.map_or(0, |s| s.epoch)) + 1;
-        match (plan, header) {
+        let identity = self.config.identity.clone();
+        let seen = self.ask(look(&store, Some(&identity)))?;
+        self.heard();
+        let plan = self.plan(record.as_ref(), &seen.remote)?;
+        tracing::debug!(?plan, remote = ?seen.remote, inherited = ?self.inherited, "start");
+        self.record.fenced = None;
+        let epoch = match self.inherited {
+            Some(inherited) => inherited.epoch,
+            None => {
+                self.record.inherited = None;
+                seen.next_epoch(self.record.epoch)
+            }
+        };
+        let lineage = seen.remote.lineage;
+        match (plan, seen.header) {
             (Plan::NewLineage, _) => {
                 self.record = Record {
                     lineage: self.ids.next_u64(),
@@ -94,26 +93,68 @@ impl Writer {
                     mark: None,
                     ..self.record.clone()
                 };
+                self.inherit(0);
                 self.create_lineage()?;
                 self.tell(Event::Claimed { epoch: 1, txid: 0 });
                 self.image("the replica is empty")
             }
             (Plan::FirstImage, _) => {
-                let lineage = remote.lineage.unwrap_or(self.record.lineage);
+                let lineage = lineage.unwrap_or(self.record.lineage);
                 self.record =
                     Record { lineage, epoch, confirmed: 0, intent: None, mark: None, ..self.record.clone() };
+                if self.inherited.is_none() {
+                    self.inherit(0);
+                }
                 self.tell(Event::Claimed { epoch, txid: 0 });
                 self.image("the first image was not finished")
             }
             (Plan::Resume { newest, resend }, Some(_)) => self.resume(newest, resend, epoch),
             (Plan::FullImage { newest, why }, Some(header)) => {
-                self.replace(newest, &header, remote.lineage, epoch, why)
+                self.replace(newest, &header, lineage, epoch, why)
             }
-            (Plan::Prove { newest }, Some(header)) => self.prove(newest, &header, remote.lineage, epoch),
+            (Plan::Prove { newest }, Some(header)) => self.prove(newest, &header, lineage, epoch),
             (_, None) => Err(Error::Damaged {
                 what: "the newest file has no header".into(),
                 hint: "list the replica with `restore list`".into(),
             }),
+        }
+    }
+
+    /// A lost claim stays lost (P4): no request is sent.
+    fn check_not_lost(&self) -> Result<()> {
+        let Some(lost) = self.record.fenced.filter(|_| !self.config.adopt) else { return Ok(()) };
+        let when = clock::format_unix_ms(lost.unix_ms);
+        let what =
+            format!("this volume lost the replica to another writer at {when} (TXID {:016x})", lost.txid);
+        let hint = self.way_out().into();
+        Err(match self.config.claim {
+            Claiming::ByHand => Error::Refused { what, hint },
+            Claiming::Inherited(_) | Claiming::Late => Error::Lost { what, hint },
+        })
+    }
+
+    fn plan(&mut self, record: Option<&Record>, remote: &Remote) -> Result<Plan> {
+        let ahead = remote.newest.is_some_and(|n| n.get() > self.record.confirmed);
+        let plan = match decide(record, remote, self.config.adopt) {
+            // In a pod nobody is asked: it is lost, and stays so.
+            Err(error @ Error::Refused { .. }) if self.inherited.is_some() && ahead => {
+                return Err(self.lose(error));
+            }
+            decided => decided?,
+        };
+        let Some(inherited) = self.inherited else { return Ok(plan) };
+        match plan {
+            Plan::NewLineage => Err(Error::Refused {
+                what: "the replica that this pod claimed is gone".into(),
+                hint: "delete the pod, so that its init container looks at what is there".into(),
+            }),
+            // Restored by the start of the pod: no page is tabulated yet.
+            Plan::FullImage { newest, .. }
+                if !inherited.image && self.record.mark.is_none() && self.record.intent.is_none() =>
+            {
+                Ok(Plan::Prove { newest })
+            }
+            plan => Ok(plan),
         }
     }
 }

@@ -44,8 +44,13 @@ pub(crate) async fn run_asked(
     let tail = Options { convert_to_wal: config.convert_to_wal, ..Options::default() };
     let around = Surroundings { store, clock, ids, host, events, stop, tail, inbox };
     let (done, ended) = tokio::sync::oneshot::channel();
+    let events = around.events.clone();
     let work = move || {
+        // The writer is gone when it has lost its claim: what it held of the WAL is the application's again.
         let finish = Writer::start(config, around).and_then(follow);
+        if let Err(error @ Error::Lost { .. }) = &finish {
+            events(Event::Fenced { why: error.to_string() });
+        }
         let _ = done.send(match finish {
             Err(Error::Stopped) => Ok(Finish::Partial),
             other => other,

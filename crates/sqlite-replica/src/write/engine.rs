@@ -8,10 +8,11 @@
 //! time. Only the start asks the store and waits for answers.
 
 use crate::batch::Batch;
+use crate::claim::Claiming;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::Layout;
-use crate::state::{Record, StateDir};
+use crate::state::{Inherited, Record, StateDir};
 use crate::table::PageTable;
 use crate::write::event::Event;
 use crate::write::follow::Following;
@@ -45,6 +46,10 @@ pub struct Config {
     pub once: bool,
     /// A rollback-journal database may be converted to WAL.
     pub convert_to_wal: bool,
+    /// How the writer comes to its claim.
+    pub claim: Claiming,
+    /// How long compacted level 0 files are kept: a writer that was away for half of it looks before it reports (trap 3).
+    pub l0_retention: Duration,
 }
 
 /// How a run ended.
@@ -100,6 +105,10 @@ pub struct Writer {
     pub(crate) batch_since: Option<(u64, i64)>,
     pub(crate) following: Following,
     pub(crate) inbox: Arc<Inbox>,
+    /// The claim somebody else made for us.
+    pub(crate) inherited: Option<Inherited>,
+    /// The store's clock at its last answer, ms.
+    pub(crate) server_ms: Option<i64>,
 }
 
 impl Writer {

@@ -66,6 +66,11 @@ pub enum Event {
     },
     /// The store cannot refuse a second create: single-writer mode.
     WeakStore,
+    /// Another writer owns the replica; nothing is sent any more.
+    Fenced {
+        /// How it shows, one line.
+        why: String,
+    },
     /// We held the application's write lock (P5).
     WriteLock {
         /// For how long.

@@ -1,12 +1,13 @@
 //! One file from the batch to the store: stage, record the intent, send, confirm.
 
+use crate::claim::new_stamp;
 use crate::error::{Error, Result};
 use crate::state::{Intent, Mark};
 use crate::write::engine::Writer;
 use crate::write::event::Event;
-use crate::write::send::{self, Body, send};
+use crate::write::send::{self, Body, Parcel, Suspicion, send};
 use crate::write::stage::{self, Next};
-use ltx::{Extension, Txid};
+use ltx::Txid;
 use sqlite_tail::Position;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -43,8 +44,12 @@ impl Writer {
     pub(crate) fn stage(&mut self, to: Position, seen_ms: i64) -> Result<Body> {
         let before = self.record.mark.expect("a mark stands before anything is staged");
         let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
-        let next =
-            Next { txid, stamp: self.new_stamp(), timestamp_ms: seen_ms.max(before.timestamp_ms + 1), to };
+        let next = Next {
+            txid,
+            stamp: new_stamp(&self.record, &*self.ids),
+            timestamp_ms: seen_ms.max(before.timestamp_ms + 1),
+            to,
+        };
         let path = self.state.staged();
         let tail = &self.tail;
         let (staged, mark) = stage::stage(&path, &self.batch, &self.table, &before, &next, |pgno, page| {
@@ -68,12 +73,15 @@ impl Writer {
         let txid = Txid::new(intent.txid).expect("intents have a TXID");
         let sending = send(
             self.store.clone(),
-            self.layout.sync_key(txid),
-            body,
-            send::options(mark.timestamp_ms, intent.write_id),
+            Parcel {
+                key: self.layout.sync_key(txid),
+                body,
+                options: send::options(mark.timestamp_ms, intent.write_id),
+            },
             Some((self.tail.wal_file(), self.config.database.clone())),
             self.clock.clone(),
             self.host.clone(),
+            self.suspicion(),
         );
         let (done, result) = channel();
         let waker = self.tail.waker();
@@ -82,6 +90,16 @@ impl Writer {
             waker.wake();
         }));
         Ok(result)
+    }
+
+    fn suspicion(&self) -> Option<Suspicion> {
+        let limit_ms = self.config.l0_retention.as_millis() as i64 / 2;
+        self.server_ms.map(|since_ms| Suspicion { since_ms, limit_ms })
+    }
+
+    /// Takes note of the store's clock: what it says now was said by a store that had no other writer.
+    pub(crate) fn heard(&mut self) {
+        self.server_ms = self.store.server_date().map(|date| date.server_ms);
     }
 
     pub(crate) fn resend(&self) -> Result<Receiver<Result<Duration>>> {
@@ -101,6 +119,7 @@ impl Writer {
     pub(crate) fn confirm(&mut self, flight: &Flight, put: Duration) -> Result<()> {
         self.record.confirmed = flight.txid;
         self.record.intent = None;
+        self.heard();
         // Not synced: losing this write only means that the next start finds its own object in the store. A large staged file is
         // not kept for that, so there the write is synced.
         let large = flight.bytes > KEEP_STAGED;
@@ -117,12 +136,5 @@ impl Writer {
             put,
         });
         Ok(())
-    }
-
-    pub(crate) fn new_stamp(&self) -> Extension {
-        let random = self.ids.next_u64().to_be_bytes();
-        let mut write_id = [0; 6];
-        write_id.copy_from_slice(&random[..6]);
-        Extension { epoch: self.record.epoch, lineage: self.record.lineage, write_id }
     }
 }

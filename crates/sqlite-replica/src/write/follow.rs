@@ -4,7 +4,7 @@
 //! numerous. Copying never waits for the store, so the application's checkpoints do not either (P5). A pass waits for nobody:
 //! whoever calls it decides when the next one comes, which is what makes it a step of a simulation (decision 0006).
 
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::write::engine::{Finish, Writer};
 use crate::write::event::Event;
 use crate::write::flight::Flight;
@@ -143,6 +143,7 @@ impl Writer {
                 self.tell(Event::UploadFailed { error: e.to_string(), reason: reason(&e), retry_in });
                 flight.result = channel().1;
             }
+            Ok(Err(e)) if e.class() == Class::Fenced => return Err(self.lose(e)),
             Ok(Err(e)) => return Err(e),
             Err(TryRecvError::Disconnected) if now >= self.following.retry_at => {
                 flight.result = self.resend()?;

@@ -1,12 +1,13 @@
 //! A full image as the next TXID: the first object of a replica, or the new beginning after a history that cannot be continued.
 
+use crate::claim::new_stamp;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::state::{Intent, Mark};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
-use crate::write::send::{self, Body, send};
+use crate::write::send::{self, Body, Parcel, send};
 use crate::write::stage;
 use bytes::Bytes;
 use ltx::{PageSize, Txid};
@@ -21,7 +22,7 @@ impl Writer {
     /// A full image as the next TXID.
     pub(crate) fn image(&mut self, why: &'static str) -> Result<()> {
         let txid = Txid::new(self.record.confirmed + 1).expect("confirmed + 1 is not zero");
-        let stamp = self.new_stamp();
+        let stamp = new_stamp(&self.record, &*self.ids);
         let before_ms = self.record.mark.map_or(0, |m| m.timestamp_ms);
         let wal = (self.tail.wal_file(), self.config.database.clone());
         let page_size = PageSize::new(self.tail.page_size()).map_err(Error::ltx("page size"))?;
@@ -56,7 +57,7 @@ impl Writer {
             self.record.intent.as_mut().expect("set above").staged = Some(staged);
             self.state.save(self.record.clone(), true)?;
             let mut sent = Err(Error::Stopped);
-            let sending = send(store, key, body, options, Some(wal), clock, host.clone());
+            let sending = send(store, Parcel { key, body, options }, Some(wal), clock, host.clone(), None);
             host.finish(Box::pin(async { sent = until_drained(sending, stop, drain).await }));
             sent?;
             size
@@ -87,6 +88,10 @@ impl Writer {
         }
         self.record.confirmed = txid.get();
         self.record.intent = None;
+        if let Some(inherited) = &mut self.record.inherited {
+            inherited.image = false;
+        }
+        self.heard();
         self.state.save(self.record.clone(), true)?;
         let took = Duration::from_nanos(self.clock.monotonic_ns() - started);
         self.tell(Event::Durable { txid: txid.get(), bytes, db_pages: commit, lag: took, put: took });

@@ -1,13 +1,13 @@
 //! Going on after a downtime: from our own record, from a database that proves itself, or over a history it does not continue.
 
 use crate::catalogue::Catalogue;
+use crate::claim::{Settled, settle};
 use crate::error::{Error, Result};
 use crate::restore::read_header;
 use crate::state::{Mark, Record};
-use crate::write::engine::Writer;
+use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
-use crate::write::stage;
 use crate::write::start::stranger;
 use ltx::{Header, PageSize, Txid};
 use sqlite_tail::{Position, Resume, Sink};
@@ -20,25 +20,10 @@ const SHRUNK: u32 = 8;
 impl Writer {
     /// Own history: finish what was under way, claim, continue in the WAL or compare.
     pub(crate) fn resume(&mut self, newest: Txid, resend: bool, epoch: u32) -> Result<()> {
-        if let Some(intent) = self.record.intent.clone() {
-            if let Some(staged) = &intent.staged {
-                let Some(body) = stage::reread(&self.state.staged(), staged)? else {
-                    let header = self.newest_header(newest)?;
-                    return self.replace(
-                        newest,
-                        &header,
-                        Some(self.record.lineage),
-                        epoch,
-                        "the staged file is lost",
-                    );
-                };
-                stage::apply(&self.state.staged(), &mut self.table)?;
-                if resend {
-                    self.put(intent.txid, intent.write_id, body)?;
-                }
-            }
-            self.record.confirmed = intent.txid;
-            self.record.intent = None;
+        if self.settle(resend)? == Settled::Lost {
+            let header = self.newest_header(newest)?;
+            let lineage = Some(self.record.lineage);
+            return self.replace(newest, &header, lineage, epoch, "the staged file is lost");
         }
         let mark = self.record.mark.expect("a plan to resume has a mark");
         self.check_page_size(mark.page_size)?;
@@ -58,7 +43,7 @@ impl Writer {
         if matches!(resumed, Resume::Unproven { .. }) && !self.config.adopt {
             self.check_not_emptied(&mark)?;
         }
-        self.claim(mark.position())?;
+        self.enter(mark.position())?;
         match resumed {
             Resume::Proven => {
                 self.tell(Event::Resumed);
@@ -66,6 +51,15 @@ impl Writer {
             }
             Resume::Unproven { reason } | Resume::RolledBack { reason } => self.compare(reason),
         }
+    }
+
+    fn settle(&mut self, resend: bool) -> Result<Settled> {
+        let Writer { store, state, record, table, config, host, stop, .. } = self;
+        let settling = settle(store, state, record, table, resend);
+        let mut settled = Err(Error::Stopped);
+        let (stop, drain) = (stop.clone(), config.drain);
+        host.finish(Box::pin(async { settled = until_drained(settling, stop, drain).await }));
+        settled
     }
 
     /// A database that lost almost all of its pages while nobody watched was probably recreated by an application that found none:
@@ -112,7 +106,7 @@ impl Writer {
             mark: Some(self.mark_at(commit, header.node_id, header.timestamp_ms, position)),
             ..self.record.clone()
         };
-        self.claim(position)?;
+        self.enter(position)?;
         self.tell(Event::Compared { reason: "no record on this volume".into(), pages: 0 });
         Ok(())
     }
@@ -152,7 +146,7 @@ impl Writer {
         }
         // The table must not be trusted until the image has filled it anew.
         self.table.truncate(0)?;
-        self.claim(nowhere)?;
+        self.enter(nowhere)?;
         self.record.mark = None;
         self.state.save(self.record.clone(), true)?;
         self.image(why)

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::write::host::{Host, offload};
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -32,17 +32,25 @@ pub(crate) enum Body {
     File { path: PathBuf, size: u64 },
 }
 
-/// Commits `body` under its number and syncs the WAL meanwhile. Gives the duration of the PUT.
+/// What is sent where.
+pub(crate) struct Parcel {
+    pub(crate) key: String,
+    pub(crate) body: Body,
+    pub(crate) options: PutOptions,
+}
+
+/// Commits a parcel under its number and syncs the WAL meanwhile. Gives the duration of the PUT.
 pub(crate) async fn send(
     store: Store,
-    key: String,
-    body: Body,
-    options: PutOptions,
+    parcel: Parcel,
     wal: Option<(Arc<File>, PathBuf)>,
     clock: Arc<dyn Clock>,
     host: Arc<dyn Host>,
+    suspicion: Option<Suspicion>,
 ) -> Result<Duration> {
     let started = clock.monotonic_ns();
+    let Parcel { key, body, options } = parcel;
+    let sent = key.clone();
     let put = async {
         let committed: Commit = match body {
             Body::Bytes(bytes) => store.commit(&key, bytes, &options).await?,
@@ -58,11 +66,46 @@ pub(crate) async fn send(
         offload(&*host, move || sync_wal(&wal)).await
     };
     let (put, ()) = tokio::try_join!(put, sync)?;
+    if let Some(suspicion) = suspicion {
+        suspicion.look(&store, &sent).await?;
+    }
     Ok(put)
 }
 
+/// A writer that was stopped for longer than level 0 files are kept may create a number that its successor used and retention has
+/// deleted (trap 3). The pinned claims are the fence; where even they were removed, this look is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Suspicion {
+    /// The store's clock at its last confirmed answer, ms.
+    pub(crate) since_ms: i64,
+    /// How far it may have moved since, ms.
+    pub(crate) limit_ms: i64,
+}
+
+impl Suspicion {
+    /// Before an object is reported durable: if the store's clock has moved too far, nothing may lie behind the object.
+    async fn look(&self, store: &Store, key: &str) -> Result<()> {
+        let moved = store.server_date().map_or(0, |date| date.server_ms.saturating_sub(self.since_ms));
+        if moved <= self.limit_ms {
+            return Ok(());
+        }
+        let level = key.rsplit_once('/').map_or("", |(level, _)| level);
+        let mut behind = store.list(&format!("{level}/"), Some(key));
+        match behind.try_next().await? {
+            None => Ok(()),
+            Some(other) => Err(Error::Fenced {
+                what: format!(
+                    "{} lies behind what was just written: another writer has been here",
+                    other.key
+                ),
+                hint: "nothing since the last confirmed object is durable".into(),
+            }),
+        }
+    }
+}
+
 /// A file as a stream; each call of the factory reads it anew.
-fn chunks(path: &Path) -> BoxStream<'static, io::Result<Bytes>> {
+pub(crate) fn chunks(path: &Path) -> BoxStream<'static, io::Result<Bytes>> {
     let opened = File::open(path);
     stream::try_unfold(Some(opened), |file| async move {
         let Some(file) = file else { return Ok(None) };

@@ -84,6 +84,8 @@ impl Scene {
             adopt: false,
             once: false,
             convert_to_wal: false,
+            claim: sqlite_replica::Claiming::ByHand,
+            l0_retention: Duration::from_secs(300),
         }
     }
 

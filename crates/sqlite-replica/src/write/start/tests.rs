@@ -22,6 +22,8 @@ fn record(confirmed: u64, intent: Option<(u64, u8, bool)>) -> Record {
             staged: staged.then(|| Staged { size: 1, sha256: String::new() }),
         }),
         mark: Some(Mark { page_size: 4096, commit: 1, rolling: 1, timestamp_ms: 1, position }),
+        inherited: None,
+        fenced: None,
     }
 }
 

@@ -1,0 +1,41 @@
+//! What a replica shows to whoever wants to claim it: one LIST, the lineage, the newest header.
+
+use crate::catalogue::Catalogue;
+use crate::error::Result;
+use crate::identity::{Identity, Lineage};
+use crate::restore::read_header;
+use crate::write::Remote;
+use ltx::{Extension, Header};
+use store::Store;
+
+/// The observation.
+pub(crate) struct Seen {
+    pub(crate) remote: Remote,
+    /// Header of the newest file.
+    pub(crate) header: Option<Header>,
+}
+
+impl Seen {
+    /// The number of the next claim.
+    pub(crate) fn next_epoch(&self, of_volume: u32) -> u32 {
+        of_volume.max(self.remote.stamp.map_or(0, |s| s.epoch)) + 1
+    }
+}
+
+/// Looks; a replica of another identity is refused (P4), an unreachable store is an error (P6).
+pub(crate) async fn look(store: &Store, identity: Option<&Identity>) -> Result<Seen> {
+    let catalogue = Catalogue::load(store).await?;
+    let lineage = if catalogue.has_lineage { Lineage::load(store).await? } else { None };
+    if let (Some(lineage), Some(identity)) = (&lineage, identity) {
+        lineage.check(identity)?;
+    }
+    let newest = catalogue.newest();
+    let last = catalogue.entries.iter().filter(|e| Some(e.name.max) == newest).min_by_key(|e| e.level);
+    let header = match last {
+        Some(entry) => Some(read_header(store, entry).await?),
+        None => None,
+    };
+    let stamp = header.as_ref().and_then(|h| Extension::from_reserved(&h.reserved));
+    let lineage = lineage.as_ref().map(Lineage::id).transpose()?;
+    Ok(Seen { remote: Remote { lineage, newest, stamp }, header })
+}

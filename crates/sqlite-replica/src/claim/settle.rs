@@ -1,0 +1,41 @@
+//! Finishing what was under way when the volume was left: before a claim, since the claim takes the TXID behind it.
+
+use crate::claim::take::put;
+use crate::error::Result;
+use crate::state::{Record, StateDir};
+use crate::table::PageTable;
+use crate::write::stage;
+use ltx::Txid;
+use store::Store;
+
+/// What became of the object that was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// There was none, or it is in the store and the page table has it.
+    Yes,
+    /// The staged file is not what was recorded: only a full image can go on.
+    Lost,
+}
+
+/// Brings the page table up to the intent, sends it again if the store does not have it, and confirms it.
+pub(crate) async fn settle(
+    store: &Store,
+    state: &StateDir,
+    record: &mut Record,
+    table: &mut PageTable,
+    resend: bool,
+) -> Result<Settled> {
+    let Some(intent) = record.intent.clone() else { return Ok(Settled::Yes) };
+    if let Some(staged) = &intent.staged {
+        let Some(body) = stage::reread(&state.staged(), staged)? else { return Ok(Settled::Lost) };
+        stage::apply(&state.staged(), table)?;
+        if resend {
+            let txid = Txid::new(intent.txid).expect("intents have a TXID");
+            let timestamp_ms = record.mark.map_or(0, |m| m.timestamp_ms);
+            put(store, txid, body, timestamp_ms, intent.write_id).await?;
+        }
+    }
+    record.confirmed = intent.txid;
+    record.intent = None;
+    Ok(Settled::Yes)
+}

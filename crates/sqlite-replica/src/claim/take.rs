@@ -1,0 +1,100 @@
+//! Taking the next TXID with a file of zero pages, staged and recorded before it is sent, as every file is (P1, P4).
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::identity::{FORMAT, Identity, Lineage};
+use crate::layout::Layout;
+use crate::state::{Intent, Record, StateDir};
+use crate::table::PageTable;
+use crate::write::stage::{self, Next};
+use crate::write::{Body, options};
+use clock::{Clock, IdGen};
+use ltx::{Extension, Txid};
+use sqlite_tail::Position;
+use store::Store;
+
+/// What it takes to claim.
+#[derive(Clone, Copy)]
+pub(crate) struct Claims<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ids: &'a dyn IdGen,
+}
+
+/// A stamp with a new write id.
+pub(crate) fn new_stamp(record: &Record, ids: &dyn IdGen) -> Extension {
+    let random = ids.next_u64().to_be_bytes();
+    let mut write_id = [0; 6];
+    write_id.copy_from_slice(&random[..6]);
+    Extension { epoch: record.epoch, lineage: record.lineage, write_id }
+}
+
+/// Creates the lineage of a new replica: the claim of one that holds no file.
+pub(crate) async fn first(
+    with: Claims<'_>,
+    state: &mut StateDir,
+    record: &Record,
+    identity: &Identity,
+) -> Result<()> {
+    // Remembered before it is created, so that a crash in between leaves a claim this volume can finish.
+    state.save(record.clone(), true)?;
+    let lineage = Lineage {
+        format: FORMAT,
+        lineage: format!("{:016x}", record.lineage),
+        identity: identity.clone(),
+        created: clock::format_unix_ms(with.clock.unix_ms()),
+    };
+    lineage.create(with.store).await
+}
+
+/// Claims the TXID after `record.confirmed` under `record.epoch`; `record.mark` is the state it stands on.
+pub(crate) async fn take(
+    with: Claims<'_>,
+    state: &mut StateDir,
+    record: &mut Record,
+    position: Position,
+) -> Result<()> {
+    let before = record.mark.expect("a mark stands before anything is staged");
+    let txid = Txid::new(record.confirmed + 1).expect("confirmed + 1 is not zero");
+    let stamp = new_stamp(record, with.ids);
+    let timestamp_ms = with.clock.unix_ms().max(before.timestamp_ms + 1);
+    let next = Next { txid, stamp, timestamp_ms, to: position };
+    let path = state.staged();
+    let (batch, table) = (Batch::new(state.dir(), before.page_size), PageTable::open(&state.table())?);
+    // No page changes, so none is asked for: the size stays what it was.
+    let (staged, mark) = stage::stage(&path, &batch, &table, &before, &next, |_, page| {
+        page.fill(0);
+        Ok(())
+    })?;
+    record.intent = Some(Intent { txid: txid.get(), write_id: stamp.write_id, staged: Some(staged.clone()) });
+    record.mark = Some(mark);
+    state.save(record.clone(), true)?;
+    let body = stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
+        path,
+        doing: "read back the staged file",
+        source: std::io::Error::other("it is not what was written"),
+    })?;
+    put(with.store, txid, body, timestamp_ms, stamp.write_id).await?;
+    record.confirmed = txid.get();
+    record.intent = None;
+    state.save(record.clone(), true)
+}
+
+/// Sends a staged file and waits for the answer.
+pub(crate) async fn put(
+    store: &Store,
+    txid: Txid,
+    body: Body,
+    timestamp_ms: i64,
+    write_id: [u8; 6],
+) -> Result<()> {
+    let key = Layout::of(store.kind()).sync_key(txid);
+    let options = options(timestamp_ms, write_id);
+    match body {
+        Body::Bytes(bytes) => store.commit(&key, bytes, &options).await?,
+        Body::File { path, size } => {
+            store.commit_stream(&key, move || crate::write::chunks(&path), Some(size), &options).await?
+        }
+    };
+    Ok(())
+}
