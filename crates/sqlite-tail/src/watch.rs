@@ -52,14 +52,15 @@ impl Watch {
     pub(crate) fn wait(&self, timeout: Duration) -> Raised {
         let mut bell = [PollFd::new(self.signal.as_fd(), PollFlags::POLLIN)];
         let ms = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
-        // An interrupted poll is a wait that ended early: the caller looks and waits again.
+        // A poll that was interrupted, or ended by a bell that rang for a touch already forgotten, is a wait that ended early:
+        // the caller looks and waits again.
         let ready = poll(&mut bell, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX));
         self.signal.silence();
         if self.signal.stopped() {
             Raised::Stopped
         } else if self.signal.take_call() {
             Raised::Called
-        } else if self.forget_touches() || ready.is_err() {
+        } else if self.forget_touches() || ready != Ok(0) {
             Raised::Touched
         } else {
             Raised::Nothing
