@@ -1,12 +1,15 @@
 //! What a person does in a checkout: see it work, run everything, measure.
 //!
-//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite` · `cargo xtask dist`
+//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite` · `cargo xtask dist` · `cargo xtask images` ·
+//! `cargo xtask manifests [--check]`
 
 #![allow(clippy::disallowed_methods, reason = "a task runner measures real time")]
 
 mod bench;
 mod demo;
 mod dist;
+mod images;
+mod manifests;
 mod suite;
 mod tools;
 
@@ -47,6 +50,17 @@ enum Task {
     },
     /// Build the small static binaries
     Dist,
+    /// Build the container images from the static binaries, and judge them
+    Images,
+    /// Generate, render and judge components, charts, examples, alerts and policies
+    Manifests {
+        /// Write nothing; what is out of date is a failure
+        #[arg(long)]
+        check: bool,
+        /// Only lint these rendered manifests
+        #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "check")]
+        lint: Vec<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +69,9 @@ fn main() -> ExitCode {
         Task::Test { full } => suite::run(full),
         Task::Bench { what, large } => bench::run(&what, large),
         Task::Dist => dist::run(),
+        Task::Images => images::build(),
+        Task::Manifests { lint, .. } if !lint.is_empty() => manifests::lint_files(&lint),
+        Task::Manifests { check, .. } => manifests::run(check),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything, on a clean machine too. What cannot be had is named, and what it would have proven.
 
+use crate::manifests;
 use crate::tools::{self, go_program, has, install, litestream_vfs};
 use anyhow::Result;
 use std::process::Command;
@@ -18,7 +19,7 @@ const FULL_TIER: &str = "e2e/full";
 
 /// Runs all tests; `full` adds the long ones and those against other servers.
 pub(crate) fn run(full: bool) -> Result<()> {
-    install(&[("sqlite3", "sqlite3"), ("zstd", "zstd"), ("age", "age")]);
+    install(&[("sqlite3", "sqlite3"), ("zstd", "zstd"), ("age", "age"), ("promtool", "prometheus")]);
     tools::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
     tools::run(Command::new("cargo").args([
         "clippy",
@@ -72,5 +73,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
         "--features",
         FULL_TIER,
     ]))?;
-    tools::run(&mut tests)
+    let tested = tools::run(&mut tests);
+    // After the build: what manifests and pages call is asked of the binaries.
+    manifests::run(true).and(tested)
 }

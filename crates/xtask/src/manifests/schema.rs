@@ -1,0 +1,116 @@
+//! The Kubernetes API's own schemas, strictly, for the oldest and the newest versions we support.
+//!
+//! The Python package `kubernetes-validate` carries them; it goes into a virtual environment below `target/`. Objects of custom resources have no
+//! schema there and are counted as not validated.
+
+use super::yaml::text;
+use super::{Rendered, Report};
+use crate::tools;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+const VERSIONS: [&str; 3] = ["1.29", "1.34", "1.35"];
+const PACKAGE: &str = "kubernetes-validate==1.37.0";
+/// Reads objects as JSON lines; prints one line per failure.
+const PROGRAM: &str = r#"
+import json, sys, kubernetes_validate as kv
+bad = 0
+for line in sys.stdin:
+    item = json.loads(line)
+    for version in sys.argv[1:]:
+        try:
+            kv.validate(item["value"], version, strict=True)
+        except kv.ValidationError as error:
+            path = ".".join(str(p) for p in getattr(error, "path", []))
+            print(f'{item["origin"]}: {item["value"]["kind"]} {item["value"]["metadata"]["name"]} in {version}: {path} {error.message}')
+"#;
+
+/// API groups that belong to Kubernetes itself.
+fn is_core(api: &str) -> bool {
+    !api.contains('/')
+        || ["apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io"]
+            .contains(&api.split('/').next().unwrap_or_default())
+}
+
+pub(super) fn judge(rendered: &[Rendered], report: &mut Report) -> Result<()> {
+    let mut custom: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut core = Vec::new();
+    for document in rendered {
+        let api = text(&document.value, "apiVersion");
+        if is_core(api) {
+            core.push(document)
+        } else {
+            *custom.entry(text(&document.value, "kind")).or_default() += 1
+        }
+    }
+    let kinds: Vec<String> = custom.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    if !kinds.is_empty() {
+        report.skip(format!(
+            "schemas of custom resources are not to be had from registries: {}",
+            kinds.join(", ")
+        ));
+    }
+    let Some(python) = python() else {
+        report.skip(format!(
+            "{PACKAGE} could not be installed: {} objects were not validated against {}",
+            core.len(),
+            VERSIONS.join(", ")
+        ));
+        return Ok(());
+    };
+    let mut child = Command::new(python)
+        .args(["-c", PROGRAM])
+        .args(VERSIONS)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines: String = core
+        .iter()
+        .map(|d| serde_json::json!({"origin": d.origin, "value": d.value}).to_string() + "\n")
+        .collect();
+    // Written from a thread: a full pipe on both sides would stop everybody.
+    let mut input = child.stdin.take();
+    let writer = std::thread::spawn(move || input.as_mut().map(|i| i.write_all(lines.as_bytes())));
+    let out = child.wait_with_output()?;
+    drop(writer.join());
+    let findings = String::from_utf8_lossy(&out.stdout);
+    for line in findings.lines() {
+        report.fail(line);
+    }
+    if !out.status.success() {
+        report.fail("the schema validator ended with an error");
+    } else if findings.is_empty() {
+        report.pass(format!("{} objects valid in Kubernetes {}", core.len(), VERSIONS.join(", ")));
+    }
+    Ok(())
+}
+
+/// A Python that has the package.
+fn python() -> Option<PathBuf> {
+    let dir = tools::cache().join("kubernetes-validate");
+    let python = dir.join("bin/python");
+    let ready = |python: &PathBuf| {
+        let status =
+            Command::new(python).args(["-c", "import kubernetes_validate"]).stderr(Stdio::null()).status();
+        status.is_ok_and(|s| s.success())
+    };
+    if !ready(&python) {
+        std::fs::create_dir_all(tools::cache()).ok()?;
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&dir).status().ok()?.success();
+        let pip = dir.join("bin/pip");
+        if !made
+            || !Command::new(pip)
+                .args(["install", "--quiet", PACKAGE])
+                .stderr(Stdio::null())
+                .status()
+                .ok()?
+                .success()
+        {
+            return None;
+        }
+    }
+    ready(&python).then_some(python)
+}
