@@ -21,7 +21,7 @@ pub use volume::{Basis, Claimant};
 
 pub(crate) use look::look;
 pub(crate) use settle::{Settled, settle};
-pub(crate) use take::{Claims, first, new_stamp, take};
+pub(crate) use take::{Claims, Ground, first, new_stamp, take};
 pub(crate) use volume::check_inherited;
 
 /// A claim that was made.

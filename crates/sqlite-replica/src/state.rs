@@ -56,10 +56,24 @@ pub struct Inherited {
     pub txid: u64,
     /// The database is known not to be the state of the claim: the first object is a full image.
     pub image: bool,
+    /// What the database file is to the claim.
+    pub data: Data,
     /// Rolling checksum of the claimed state, where no mark says it; 0 if it is not known.
     pub rolling: u64,
     /// Timestamp of the claim, ms, where no mark says it.
     pub timestamp_ms: i64,
+}
+
+/// What a database file is to the claim that was made for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Data {
+    /// What the record says.
+    Known,
+    /// Not established: the sidecar compares it with the claimed state.
+    Unknown,
+    /// Not in place yet: a start that was interrupted must not take what is there for it (P3).
+    Missing,
 }
 
 /// When a claim was lost.

@@ -26,4 +26,4 @@ pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
 
 pub(crate) use send::{Body, chunks, options};
-pub(crate) use start::{Plan, Remote, decide};
+pub(crate) use start::{Plan, Remote, decide, stranger};

@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod images;
 mod manifests;
+mod sim;
 mod suite;
 mod tools;
 
@@ -48,6 +49,13 @@ enum Task {
         #[arg(long)]
         large: bool,
     },
+    /// Simulate applications, streamers, crashes and a failing store: --seed N | --seeds A..B, --steps M
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Passed on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build the small static binaries
     Dist,
     /// Build the container images from the static binaries, and judge them
@@ -68,6 +76,7 @@ fn main() -> ExitCode {
         Task::Demo { db } => demo::run(db),
         Task::Test { full } => suite::run(full),
         Task::Bench { what, large } => bench::run(&what, large),
+        Task::Sim { arguments } => sim::run(&arguments),
         Task::Dist => dist::run(),
         Task::Images => images::build(),
         Task::Manifests { lint, .. } if !lint.is_empty() => manifests::lint_files(&lint),

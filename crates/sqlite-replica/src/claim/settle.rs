@@ -31,7 +31,7 @@ pub(crate) async fn settle(
         stage::apply(&state.staged(), table)?;
         if resend {
             let txid = Txid::new(intent.txid).expect("intents have a TXID");
-            let timestamp_ms = record.mark.map_or(0, |m| m.timestamp_ms);
+            let timestamp_ms = record.mark.expect("a plan to resume has a mark").timestamp_ms;
             put(store, txid, body, timestamp_ms, intent.write_id).await?;
         }
     }

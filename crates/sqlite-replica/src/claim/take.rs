@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::identity::{FORMAT, Identity, Lineage};
 use crate::layout::Layout;
-use crate::state::{Intent, Record, StateDir};
+use crate::state::{Intent, Mark, Record, StateDir};
 use crate::table::PageTable;
 use crate::write::stage::{self, Next};
 use crate::write::{Body, options};
@@ -47,14 +47,24 @@ pub(crate) async fn first(
     lineage.create(with.store).await
 }
 
-/// Claims the TXID after `record.confirmed` under `record.epoch`; `record.mark` is the state it stands on.
+/// The state of the replica that a claim stands on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground {
+    pub(crate) mark: Mark,
+    /// The page table has exactly these pages, so the mark may be recorded. Else a crash between this claim and what
+    /// follows it must find no mark: the database would be taken for a state that it is not.
+    pub(crate) tabulated: bool,
+}
+
+/// Claims the TXID after `record.confirmed` under `record.epoch`.
 pub(crate) async fn take(
     with: Claims<'_>,
     state: &mut StateDir,
     record: &mut Record,
-    position: Position,
+    ground: Ground,
 ) -> Result<()> {
-    let before = record.mark.expect("a mark stands before anything is staged");
+    let before = ground.mark;
+    let position: Position = before.position();
     let txid = Txid::new(record.confirmed + 1).expect("confirmed + 1 is not zero");
     let stamp = new_stamp(record, with.ids);
     let timestamp_ms = with.clock.unix_ms().max(before.timestamp_ms + 1);
@@ -67,7 +77,7 @@ pub(crate) async fn take(
         Ok(())
     })?;
     record.intent = Some(Intent { txid: txid.get(), write_id: stamp.write_id, staged: Some(staged.clone()) });
-    record.mark = Some(mark);
+    record.mark = ground.tabulated.then_some(mark);
     state.save(record.clone(), true)?;
     let body = stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
         path,

@@ -1,15 +1,14 @@
 //! The claim that the start of a pod makes, before anything is restored (trap 4): recorded on the volume, inherited by the sidecar.
 
-use crate::claim::{Claim, Claims, Settled, first, look, settle, take};
+use crate::claim::{Claim, Claims, Ground, Settled, first, look, settle, take};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::state::{Inherited, Mark, Record, StateDir, WalPosition};
+use crate::state::{Data, Inherited, Mark, Record, StateDir, WalPosition};
 use crate::table::PageTable;
-use crate::write::{Plan, decide};
+use crate::write::{Plan, decide, stranger};
 use clock::{Clock, IdGen};
 use ltx::checksum::{Rolling, page_checksum};
 use ltx::{Header, PageSize};
-use sqlite_tail::Position;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -44,18 +43,18 @@ pub struct Claimant<'a> {
 impl Claimant<'_> {
     /// Claims the replica for the volume `database` lies on. Does what the start of a writer does: finishes what was under way,
     /// takes the next TXID, and records it beside the database, before and after. May be repeated after a crash: then it claims
-    /// again. Refuses like a writer's start does where `Kept` data is not known to continue the replica, except that a database
-    /// without a record is left to the sidecar, which compares it.
+    /// again. Refuses, as a writer's start does, where `Kept` data is not known to continue the replica.
     pub async fn claim(&self, database: &Path, basis: Basis) -> Result<Claim> {
         let mut state = StateDir::open(&StateDir::path_for(database))?;
         let seen = look(self.store, Some(self.identity)).await?;
-        let known = state.record().cloned().filter(|_| basis == Basis::Kept);
+        let known = self.known(&state, basis)?;
         let mut record = known.clone().unwrap_or_else(|| Record::fresh(self.replica, self.identity));
         let epoch = seen.next_epoch(state.record().map_or(0, |r| r.epoch));
         let with = Claims { store: self.store, clock: self.clock, ids: self.ids };
         record.fenced = None;
-        record.inherited =
-            Some(Inherited { epoch, txid: 0, image: basis == Basis::Forced, rolling: 0, timestamp_ms: 0 });
+        let data = if basis == Basis::Kept { Data::Unknown } else { Data::Missing };
+        let image = basis == Basis::Forced;
+        record.inherited = Some(Inherited { epoch, txid: 0, image, data, rolling: 0, timestamp_ms: 0 });
 
         let Some((newest, header)) = seen.remote.newest.zip(seen.header.as_ref()) else {
             let lineage = seen.remote.lineage;
@@ -85,11 +84,25 @@ impl Claimant<'_> {
         if let Some(Plan::Resume { resend, .. }) = plan {
             resumes = settle(self.store, &state, &mut record, &mut table, resend).await? == Settled::Yes;
         }
-        let position = match record.mark.filter(|_| resumes) {
-            Some(mark) => mark.position(),
+        let mut mark = record.mark.filter(|_| resumes);
+        if plan.is_none() && basis == Basis::Kept && database.exists() {
+            // Nothing ties the volume to the replica but the database itself: it must be the newest state, bit for bit.
+            let found = tabulate(database, &mut table, header.timestamp_ms)?;
+            if seen.remote.stamp.is_none() || found.rolling != header.node_id {
+                return Err(stranger(newest));
+            }
+            record.confirmed = newest.get();
+            record.intent = None;
+            mark = Some(found);
+        }
+        let tabulated = mark.is_some();
+        let mark = match mark {
+            Some(mark) => mark,
             None => {
                 record.confirmed = newest.get();
-                self.begin_anew(&mut record, &mut table, header)?
+                (record.intent, record.mark) = (None, None);
+                table.truncate(0)?;
+                mark_of(header)
             }
         };
         // Without a record of the pages the sidecar compares the whole file with the state of the claim; where that is known
@@ -105,95 +118,98 @@ impl Claimant<'_> {
             record.lineage = seen.remote.lineage.unwrap_or(record.lineage);
         }
         record.epoch = epoch;
-        let mut inherited =
-            Inherited { epoch, txid: record.confirmed + 1, image, rolling: 0, timestamp_ms: 0 };
-        record.inherited = Some(inherited);
-        take(with, &mut state, &mut record, position).await?;
-        if !resumes && let Some(mark) = record.mark.take() {
-            (inherited.rolling, inherited.timestamp_ms) = (mark.rolling, mark.timestamp_ms);
-            record.inherited = Some(inherited);
-            state.save(record.clone(), true)?;
-        }
+        let data = if plan.is_some() || tabulated { Data::Known } else { data };
+        let (rolling, timestamp_ms) = (mark.rolling, mark.timestamp_ms);
+        let txid = record.confirmed + 1;
+        record.inherited = Some(Inherited { epoch, txid, image, data, rolling, timestamp_ms });
+        take(with, &mut state, &mut record, Ground { mark, tabulated }).await?;
         Ok(Claim { lineage: record.lineage, epoch, txid: record.confirmed })
     }
 
-    /// To be called once the file of a [`Basis::Restored`] claim is in place, before any application opens it: reads it once, proves
-    /// it by its rolling checksum, and remembers its pages, so that the sidecar finds what was committed before it came. Without
-    /// this call the sidecar takes the database only if nothing was committed yet.
+    /// To be called once the file of a claim that is not [`Basis::Kept`] is in place, before any application opens it: reads it
+    /// once, proves it by the rolling checksum of the claim, and remembers its pages, so that the sidecar finds what was
+    /// committed before it came. Until then the volume counts as one whose start was interrupted. A [`Basis::Forced`]
+    /// state is only taken note of.
     pub fn restored(&self, database: &Path) -> Result<()> {
         let mut state = StateDir::open(&StateDir::path_for(database))?;
-        let Some(mut record) = state.record().cloned().filter(|r| {
-            r.mark.is_none() && r.intent.is_none() && r.inherited.is_some_and(|i| i.txid > 0 && !i.image)
-        }) else {
+        let claimed = |i: &Inherited| i.data == Data::Missing && i.txid > 0;
+        let Some((mut record, mut inherited)) =
+            state.record().cloned().and_then(|r| r.inherited.filter(claimed).map(|i| (r, i)))
+        else {
             return Ok(());
         };
-        let file = File::open(database).map_err(Error::io(database, "open"))?;
-        let mut head = [0; 100];
-        file.read_exact_at(&mut head, 0).map_err(Error::io(database, "read"))?;
-        let bytes = match u16::from_be_bytes([head[16], head[17]]) {
-            1 => 65_536,
-            bytes => u32::from(bytes),
-        };
-        let page_size = PageSize::new(bytes).map_err(Error::ltx("page size"))?;
-        let mut table = PageTable::open(&state.table())?;
-        table.truncate(0)?;
-        let (mut rolling, mut page, mut pgno) = (Rolling::empty(), vec![0; page_size.bytes()], 0);
-        let mut from = BufReader::with_capacity(256 << 10, &file);
-        let len = file.metadata().map_err(Error::io(database, "stat"))?.len();
-        while u64::from(pgno) * u64::from(bytes) < len {
-            from.read_exact(&mut page).map_err(Error::io(database, "read"))?;
-            pgno += 1;
-            let known = pgno != page_size.lock_page();
-            let sum = if known { page_checksum(pgno, &page) } else { 0 };
-            rolling.replace(None, Some(sum).filter(|_| known));
-            table.set(pgno, sum)?;
+        inherited.data = Data::Known;
+        if inherited.image {
+            record.inherited = Some(inherited);
+            return state.save(record, true);
         }
-        table.sync()?;
-        let inherited = record.inherited.filter(|i| i.rolling == rolling.value());
-        let Some(Inherited { timestamp_ms, .. }) = inherited else {
+        let mut table = PageTable::open(&state.table())?;
+        let mark = tabulate(database, &mut table, inherited.timestamp_ms)?;
+        if mark.rolling != inherited.rolling {
             return Err(Error::Integrity {
                 path: database.to_owned(),
                 what: "what was restored is not the state of the claim".into(),
             });
-        };
-        record.mark = Some(Mark {
-            page_size: bytes,
-            commit: pgno,
-            rolling: rolling.value(),
-            timestamp_ms,
-            position: WalPosition { salt1: 0, salt2: 0, frame: 0, cksum1: 0, cksum2: 0 },
-        });
+        }
+        record.inherited = Some(inherited);
+        record.mark = Some(mark);
         state.save(record, true)
     }
 
-    /// Nothing on the volume says what its pages are.
-    fn begin_anew(&self, record: &mut Record, table: &mut PageTable, header: &Header) -> Result<Position> {
-        table.truncate(0)?;
-        record.intent = None;
-        let position = nowhere(header);
-        record.mark = Some(Mark {
-            page_size: header.page_size.get(),
-            commit: header.commit,
-            rolling: header.node_id,
-            timestamp_ms: header.timestamp_ms,
-            position: position.into(),
-        });
-        Ok(position)
+    /// What the volume remembers, as far as it is about the database that is there.
+    fn known(&self, state: &StateDir, basis: Basis) -> Result<Option<Record>> {
+        let Some(record) = state.record().filter(|_| basis == Basis::Kept) else { return Ok(None) };
+        match record.inherited.map(|i| i.data) {
+            Some(Data::Missing) => Err(Error::Refused {
+                what: "the start of a pod was interrupted before it had restored this database".into(),
+                hint: "restore it".into(),
+            }),
+            Some(Data::Unknown) => Ok(None),
+            Some(Data::Known) | None => Ok(Some(record.clone())),
+        }
     }
 }
 
-/// A position in no WAL.
-fn nowhere(header: &Header) -> Position {
-    Position {
-        salt1: 0,
-        salt2: 0,
-        frame: 0,
-        cksum1: 0,
-        cksum2: 0,
+/// Reads a database file that nobody writes to, and fills the page table with it. What a WAL beside it holds is found later, by
+/// a page diff.
+fn tabulate(database: &Path, table: &mut PageTable, timestamp_ms: i64) -> Result<Mark> {
+    let failed = |doing| Error::io(database, doing);
+    let file = File::open(database).map_err(failed("open"))?;
+    let mut head = [0; 100];
+    file.read_exact_at(&mut head, 0).map_err(failed("read"))?;
+    let bytes = match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        bytes => u32::from(bytes),
+    };
+    let page_size = PageSize::new(bytes).map_err(Error::ltx("page size"))?;
+    table.truncate(0)?;
+    let (mut rolling, mut page, mut pgno) = (Rolling::empty(), vec![0; page_size.bytes()], 0);
+    let mut from = BufReader::with_capacity(256 << 10, &file);
+    let len = file.metadata().map_err(failed("stat"))?.len();
+    while u64::from(pgno) * u64::from(bytes) < len {
+        from.read_exact(&mut page).map_err(failed("read"))?;
+        pgno += 1;
+        let known = pgno != page_size.lock_page();
+        let sum = if known { page_checksum(pgno, &page) } else { 0 };
+        rolling.replace(None, Some(sum).filter(|_| known));
+        table.set(pgno, sum)?;
+    }
+    table.sync()?;
+    Ok(Mark { page_size: bytes, commit: pgno, rolling: rolling.value(), timestamp_ms, position: NOWHERE })
+}
+
+/// The state of the replica's newest file, which is in no WAL.
+fn mark_of(header: &Header) -> Mark {
+    Mark {
         page_size: header.page_size.get(),
         commit: header.commit,
+        rolling: header.node_id,
+        timestamp_ms: header.timestamp_ms,
+        position: NOWHERE,
     }
 }
+
+const NOWHERE: WalPosition = WalPosition { salt1: 0, salt2: 0, frame: 0, cksum1: 0, cksum2: 0 };
 
 impl Record {
     /// Of a volume that remembers nothing.
@@ -216,6 +232,13 @@ impl Record {
 
 /// Refuses a volume that does not carry the claim its pod was started with.
 pub(crate) fn check_inherited(record: Option<&Record>, claim: &Claim) -> Result<Inherited> {
+    let missing = |i: &Inherited| i.data == Data::Missing && i.txid > 0;
+    if record.and_then(|r| r.inherited).is_some_and(|i| missing(&i)) {
+        return Err(Error::Refused {
+            what: "the start of this pod was interrupted before it had restored this database".into(),
+            hint: "delete the pod, so that its init container restores it".into(),
+        });
+    }
     let found =
         record.and_then(|r| r.inherited.filter(|i| (i.epoch, r.lineage) == (claim.epoch, claim.lineage)));
     found.ok_or_else(|| Error::Refused {

@@ -1,8 +1,8 @@
 //! Beginning to write: under a claim of this start, or under one that was inherited; and losing it (P4).
 
-use crate::claim::{Claiming, Claims, first, take};
+use crate::claim::{Claiming, Claims, Ground, first, take};
 use crate::error::{Error, Result};
-use crate::state::{Inherited, Lost, Mark};
+use crate::state::{Data, Inherited, Lost, Mark};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use sqlite_tail::Position;
@@ -19,16 +19,17 @@ impl Writer {
     }
 
     /// Claims, unless the claim is inherited.
-    pub(crate) fn enter(&mut self, position: Position) -> Result<()> {
+    pub(crate) fn enter(&mut self, ground: Ground) -> Result<()> {
         self.batch.clear();
         let txid = match self.inherited {
             Some(inherited) => {
+                self.record.mark = ground.tabulated.then_some(ground.mark);
                 self.state.save(self.record.clone(), true)?;
                 inherited.txid
             }
             None => {
                 self.inherit(self.record.confirmed + 1);
-                self.take(position)?;
+                self.take(ground)?;
                 self.record.confirmed
             }
         };
@@ -42,15 +43,16 @@ impl Writer {
             epoch: self.record.epoch,
             txid,
             image: false,
+            data: Data::Known,
             rolling: 0,
             timestamp_ms: 0,
         });
     }
 
-    fn take(&mut self, position: Position) -> Result<()> {
+    fn take(&mut self, ground: Ground) -> Result<()> {
         let Writer { store, clock, ids, state, record, config, host, stop, .. } = self;
         let with = Claims { store, clock: &**clock, ids: &**ids };
-        let taking = take(with, state, record, position);
+        let taking = take(with, state, record, ground);
         let mut taken = Err(Error::Stopped);
         let (stop, drain) = (stop.clone(), config.drain);
         host.finish(Box::pin(async { taken = until_drained(taking, stop, drain).await }));

@@ -1,10 +1,10 @@
 //! Going on after a downtime: from our own record, from a database that proves itself, or over a history it does not continue.
 
 use crate::catalogue::Catalogue;
-use crate::claim::{Settled, settle};
+use crate::claim::{Ground, Settled, settle};
 use crate::error::{Error, Result};
 use crate::restore::read_header;
-use crate::state::{Mark, Record};
+use crate::state::{Data, Mark, Record};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
@@ -43,7 +43,7 @@ impl Writer {
         if matches!(resumed, Resume::Unproven { .. }) && !self.config.adopt {
             self.check_not_emptied(&mark)?;
         }
-        self.enter(mark.position())?;
+        self.enter(Ground { mark, tabulated: true })?;
         match resumed {
             Resume::Proven => {
                 self.tell(Event::Resumed);
@@ -106,7 +106,11 @@ impl Writer {
             mark: Some(self.mark_at(commit, header.node_id, header.timestamp_ms, position)),
             ..self.record.clone()
         };
-        self.enter(position)?;
+        if let Some(inherited) = &mut self.record.inherited {
+            inherited.data = Data::Known;
+        }
+        let mark = self.record.mark.expect("set above");
+        self.enter(Ground { mark, tabulated: true })?;
         self.tell(Event::Compared { reason: "no record on this volume".into(), pages: 0 });
         Ok(())
     }
@@ -138,7 +142,7 @@ impl Writer {
             epoch,
             confirmed: newest.get(),
             intent: None,
-            mark: Some(before),
+            mark: None,
             ..self.record.clone()
         };
         if fresh {
@@ -146,9 +150,7 @@ impl Writer {
         }
         // The table must not be trusted until the image has filled it anew.
         self.table.truncate(0)?;
-        self.enter(nowhere)?;
-        self.record.mark = None;
-        self.state.save(self.record.clone(), true)?;
+        self.enter(Ground { mark: before, tabulated: false })?;
         self.image(why)
     }
 
