@@ -1,6 +1,6 @@
 //! What a person does in a checkout: see it work, run everything, measure.
 //!
-//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite` · `cargo xtask dist` · `cargo xtask images` ·
+//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite` · `cargo xtask dist` · `cargo xtask images` · `cargo xtask e2e` ·
 //! `cargo xtask manifests [--check]`
 
 #![allow(clippy::disallowed_methods, reason = "a task runner measures real time")]
@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod e2e;
 mod images;
 mod manifests;
 mod sim;
@@ -58,6 +59,8 @@ enum Task {
     },
     /// Build the small static binaries
     Dist,
+    /// Run a rendered example in containers, lose its volume, and see it come back
+    E2e,
     /// Build the container images from the static binaries, and judge them
     Images,
     /// Generate, render and judge components, charts, examples, alerts and policies
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Bench { what, large } => bench::run(&what, large),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Dist => dist::run(),
+        Task::E2e => e2e::run(),
         Task::Images => images::build(),
         Task::Manifests { lint, .. } if !lint.is_empty() => manifests::lint_files(&lint),
         Task::Manifests { check, .. } => manifests::run(check),

@@ -51,6 +51,11 @@ impl Report {
     }
 }
 
+/// The documents of a rendered file.
+pub(crate) fn parse(text: &str) -> Result<Vec<serde_json::Value>> {
+    yaml::documents(text)
+}
+
 /// Lints rendered manifests of somebody else's repository.
 pub(crate) fn lint_files(files: &[PathBuf]) -> Result<()> {
     let mut found = Vec::new();

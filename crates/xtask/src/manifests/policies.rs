@@ -13,17 +13,18 @@ use std::path::PathBuf;
 use std::process::Command;
 
 const EXAMPLE: &str = "examples/rendered/argo-kustomize.yaml";
-const POLICIES: [&str; 4] = [
+const POLICIES: [&str; 5] = [
     "highwater-elite-resources",
     "highwater-elite-probes",
     "highwater-elite-topology",
     "highwater-unprotected-volume",
+    "highwater-adguard-ha",
 ];
 
 type Change = fn(&mut Value);
 
 /// Name of the fixture, the policy that must fail (`None`: all that apply pass), and the change.
-const FIXTURES: [(&str, Option<usize>, Change); 18] = [
+const FIXTURES: [(&str, Option<usize>, Change); 19] = [
     ("good", None, |_| ()),
     ("good-large", None, |d| app(d)["resources"] = resources("1000m", "4Gi", "2000m", "4096Mi")),
     ("good-whole-core", None, |d| {
@@ -46,6 +47,7 @@ const FIXTURES: [(&str, Option<usize>, Change); 18] = [
     ("bad-replicas", Some(2), |d| d["spec"]["replicas"] = 2.into()),
     ("bad-rolling", Some(2), |d| d["spec"]["strategy"] = json!({"type": "RollingUpdate"})),
     ("bad-undecided", Some(3), |d| remove(&mut d["metadata"]["labels"], "highwater.dev/elite")),
+    ("adguard-home", Some(4), |d| d["metadata"]["labels"]["highwater.dev/elite"] = "false".into()),
     ("opted-out", None, |d| d["metadata"]["labels"]["highwater.dev/elite"] = "false".into()),
 ];
 
@@ -104,11 +106,10 @@ fn fixtures(dir: &str, check: bool, report: &mut Report) -> Result<()> {
         change(&mut one);
         resources += &format!("---\n{one:#}\n");
         for (index, policy) in POLICIES.iter().enumerate() {
-            // The finder looks only at workloads without the label, all others only at those that claim it.
-            let applies = if index == 3 {
-                name == "bad-undecided"
-            } else {
-                !["bad-undecided", "opted-out"].contains(&name)
+            let applies = match index {
+                3 => name == "bad-undecided", // the finder looks only at workloads without the label
+                4 => name == "adguard-home",
+                _ => !["bad-undecided", "adguard-home", "opted-out"].contains(&name),
             };
             let result = match (applies, broken == Some(index)) {
                 (false, _) => "skip",

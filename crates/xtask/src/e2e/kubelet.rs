@@ -1,0 +1,271 @@
+//! One pod of a rendered manifest as containers, in the kubelet's order.
+//!
+//! Plain init containers run one after another to their end; native sidecars start in their place in the list, and the next entry waits for
+//! their startup probe; then the application. A stop runs the preStop hooks, ends the application, then the sidecars in reverse order.
+//! All share the host's network, so one pod at a time. What it does not do: restart, probe for liveness, limit memory.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// `podman` with a store of its own below `target/`.
+pub(super) fn podman() -> Command {
+    let mut command = Command::new("podman");
+    command.args(["--root", "target/e2e/store", "--storage-driver", "vfs", "--runtime", "runc"]);
+    command
+}
+
+fn say(command: &mut Command) -> Result<Output> {
+    let out = command.output()?;
+    let error = String::from_utf8_lossy(&out.stderr);
+    ensure!(
+        out.status.success(),
+        "{:?} ended with {}: {}",
+        command.get_args().collect::<Vec<_>>(),
+        out.status,
+        error.trim()
+    );
+    Ok(out)
+}
+
+/// A pod and the folders that stand for its volumes.
+pub(super) struct Pod {
+    spec: Value,
+    annotations: BTreeMap<String, String>,
+    /// The claim, credentials: folders by volume name. The rest is made per pod.
+    outside: BTreeMap<String, PathBuf>,
+    scratch: tempfile::TempDir,
+    running: Vec<Value>,
+    generation: u32,
+}
+
+impl Pod {
+    /// The pod of `deployment`; `annotations` replace those of the manifest, `outside` names folders for volumes that outlive it.
+    pub(super) fn new(
+        deployment: &Value,
+        annotations: &[(&str, &str)],
+        outside: &[(&str, &Path)],
+        generation: u32,
+    ) -> Result<Self> {
+        let template = &deployment["spec"]["template"];
+        let mut known: BTreeMap<String, String> =
+            serde_json::from_value(template["metadata"]["annotations"].clone())?;
+        known.extend(
+            annotations.iter().map(|(key, value)| (format!("highwater.dev/{key}"), (*value).to_owned())),
+        );
+        let pod = Self {
+            spec: template["spec"].clone(),
+            annotations: known,
+            outside: outside.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect(),
+            scratch: tempfile::tempdir()?,
+            running: Vec::new(),
+            generation,
+        };
+        pod.volumes()?;
+        Ok(pod)
+    }
+
+    fn volumes(&self) -> Result<()> {
+        fs::set_permissions(self.scratch.path(), fs::Permissions::from_mode(0o755))?;
+        for volume in self.spec["volumes"].as_array().into_iter().flatten() {
+            let dir = self.folder(volume["name"].as_str().unwrap_or_default());
+            fs::create_dir_all(&dir)?;
+            if volume.get("downwardAPI").is_some() {
+                let lines = self
+                    .annotations
+                    .iter()
+                    .map(|(key, value)| format!("{key}={}\n", Value::from(value.as_str())));
+                fs::write(dir.join("annotations"), lines.collect::<String>())?;
+            }
+            own(&dir, self.user())?;
+        }
+        Ok(())
+    }
+
+    fn folder(&self, volume: &str) -> PathBuf {
+        self.outside.get(volume).cloned().unwrap_or_else(|| self.scratch.path().join(volume))
+    }
+
+    fn user(&self) -> u32 {
+        self.spec["securityContext"]["runAsUser"].as_u64().unwrap_or(65532) as u32
+    }
+
+    /// What `restore init` handed over in this pod.
+    pub(super) fn handover(&self) -> Result<Value> {
+        let path = self.folder("highwater-run").join("restored.json");
+        Ok(serde_json::from_str(&fs::read_to_string(&path).with_context(|| path.display().to_string())?)?)
+    }
+
+    /// Everything that comes before the application; an init container that fails ends it with its log.
+    pub(super) fn start_inits(&mut self) -> Result<()> {
+        for container in self.spec["initContainers"].as_array().cloned().unwrap_or_default() {
+            let name = self.name(&container);
+            let sidecar = container["restartPolicy"] == "Always";
+            say(&mut self.command(&container))?;
+            self.running.push(container.clone());
+            if sidecar {
+                self.wait_started(&container)?;
+            } else {
+                let code = String::from_utf8(say(podman().args(["wait", &name]))?.stdout)?;
+                ensure!(code.trim() == "0", "{name} ended with {}:\n{}", code.trim(), log(&name));
+                self.running.retain(|one| one["name"] != container["name"]);
+                say(podman().args(["rm", "--force", &name]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The application itself.
+    pub(super) fn start_application(&mut self) -> Result<()> {
+        for container in self.spec["containers"].as_array().cloned().unwrap_or_default() {
+            say(&mut self.command(&container))?;
+            self.running.push(container);
+        }
+        Ok(())
+    }
+
+    /// A command inside a running container.
+    pub(super) fn exec(&self, container: &str, command: &[&str]) -> Result<String> {
+        let name = format!("hw-e2e-{}-{container}", self.generation);
+        Ok(String::from_utf8(say(podman().args(["exec", &name]).args(command))?.stdout)?)
+    }
+
+    /// preStop, the application, the sidecars in reverse; gives the exit codes in that order.
+    pub(super) fn stop(&mut self) -> Result<Vec<(String, i32)>> {
+        for container in &self.running {
+            let hook = container["lifecycle"]["preStop"]["exec"]["command"].as_array().into_iter().flatten();
+            let hook: Vec<&str> = hook.filter_map(Value::as_str).collect();
+            if !hook.is_empty() {
+                self.exec(container["name"].as_str().unwrap_or_default(), &hook)?;
+            }
+        }
+        let grace = self.spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(30).to_string();
+        let mut codes = Vec::new();
+        while let Some(container) = self.running.pop() {
+            let name = self.name(&container);
+            say(podman().args(["stop", "--time", &grace, &name]))?;
+            let format = "{{.State.ExitCode}}";
+            let code = String::from_utf8(say(podman().args(["inspect", "--format", format, &name]))?.stdout)?;
+            codes.push((container["name"].as_str().unwrap_or_default().to_owned(), code.trim().parse()?));
+            say(podman().args(["rm", "--force", &name]))?;
+        }
+        Ok(codes)
+    }
+
+    /// SIGKILL to all at once, as a node that loses power.
+    pub(super) fn kill(&mut self) {
+        for container in std::mem::take(&mut self.running) {
+            // Gone already is as good as killed.
+            let _ = podman().args(["rm", "--force", "--time", "0", &self.name(&container)]).output();
+        }
+    }
+
+    /// The logs of what still runs, for a failure's message.
+    pub(super) fn logs(&self) -> String {
+        self.running.iter().map(|c| format!("--- {}\n{}", c["name"], log(&self.name(c)))).collect()
+    }
+
+    fn name(&self, container: &Value) -> String {
+        format!("hw-e2e-{}-{}", self.generation, container["name"].as_str().unwrap_or_default())
+    }
+
+    fn command(&self, container: &Value) -> Command {
+        let mut command = podman();
+        let user = container["securityContext"]["runAsUser"].as_u64().map_or(self.user(), |u| u as u32);
+        command.args(["run", "--detach", "--pull", "never", "--network", "host", "--cap-drop", "all"]);
+        command.args([
+            "--security-opt",
+            "no-new-privileges",
+            "--ulimit",
+            "nofile=1024:1024",
+            "--ulimit",
+            "nproc=4096:4096",
+        ]);
+        command.args(["--name", &self.name(container), "--user", &format!("{user}:{user}")]);
+        if container["securityContext"]["readOnlyRootFilesystem"] == true {
+            command.arg("--read-only");
+        }
+        for variable in container["env"].as_array().into_iter().flatten() {
+            let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
+            let value = match field {
+                Some("metadata.name") => format!("ledger-{}", self.generation),
+                Some("metadata.namespace") => "e2e".into(),
+                Some("metadata.uid") => format!("00000000-0000-0000-0000-{:012}", self.generation),
+                Some("spec.nodeName") => "node-1".into(),
+                _ => variable["value"].as_str().unwrap_or_default().to_owned(),
+            };
+            command.arg("--env").arg(format!("{}={value}", variable["name"].as_str().unwrap_or_default()));
+        }
+        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+            let folder = self.folder(mount["name"].as_str().unwrap_or_default());
+            let mode = if mount["readOnly"] == true { ":ro" } else { "" };
+            command.arg("--volume").arg(format!(
+                "{}:{}{mode}",
+                folder.display(),
+                mount["mountPath"].as_str().unwrap_or_default()
+            ));
+        }
+        command.arg(container["image"].as_str().unwrap_or_default());
+        command.args(container["args"].as_array().into_iter().flatten().filter_map(Value::as_str));
+        command
+    }
+
+    /// Polls the startup probe as often as it says.
+    fn wait_started(&self, container: &Value) -> Result<()> {
+        let probe = &container["startupProbe"];
+        let ports = container["ports"].as_array().into_iter().flatten();
+        let port =
+            ports.filter(|p| p["name"] == probe["httpGet"]["port"]).find_map(|p| p["containerPort"].as_u64());
+        let port = port.context("the startup probe has no port")? as u16;
+        let path = probe["httpGet"]["path"].as_str().unwrap_or("/");
+        let budget =
+            probe["periodSeconds"].as_u64().unwrap_or(10) * probe["failureThreshold"].as_u64().unwrap_or(3);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(budget) {
+            if get(port, path).is_ok_and(|status| status == 200) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("{} did not start within {budget} s:\n{}", container["name"], log(&self.name(container)))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The status of a GET on loopback.
+pub(super) fn get(port: u16, path: &str) -> Result<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply)?;
+    Ok(reply.split_whitespace().nth(1).unwrap_or_default().parse()?)
+}
+
+fn log(name: &str) -> String {
+    let out = podman().args(["logs", "--tail", "40", name]).output();
+    out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned() + &String::from_utf8_lossy(&o.stderr))
+        .unwrap_or_default()
+}
+
+/// Gives a folder and what is in it to the pod's user, as fsGroup does.
+pub(super) fn own(dir: &Path, user: u32) -> Result<()> {
+    chown(dir, Some(user), Some(user))?;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() { own(&path, user)? } else { chown(&path, Some(user), Some(user))? }
+    }
+    Ok(())
+}
