@@ -232,7 +232,7 @@ impl Record {
 
 /// Refuses a volume that does not carry the claim its pod was started with.
 pub(crate) fn check_inherited(record: Option<&Record>, claim: &Claim) -> Result<Inherited> {
-    let missing = |i: &Inherited| i.data == Data::Missing && i.txid > 0;
+    let missing = |i: &Inherited| i.data == Data::Missing && i.txid > 0 && !i.image;
     if record.and_then(|r| r.inherited).is_some_and(|i| missing(&i)) {
         return Err(Error::Refused {
             what: "the start of this pod was interrupted before it had restored this database".into(),

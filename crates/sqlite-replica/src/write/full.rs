@@ -3,7 +3,7 @@
 use crate::claim::new_stamp;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::state::{Intent, Mark};
+use crate::state::{Data, Intent, Mark};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
@@ -89,7 +89,7 @@ impl Writer {
         self.record.confirmed = txid.get();
         self.record.intent = None;
         if let Some(inherited) = &mut self.record.inherited {
-            inherited.image = false;
+            (inherited.image, inherited.data) = (false, Data::Known);
         }
         self.heard();
         self.state.save(self.record.clone(), true)?;
