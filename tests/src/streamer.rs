@@ -31,6 +31,16 @@ impl Streamer {
         Streamer { proc: Proc::start(command) }
     }
 
+    /// `replicate` with these arguments and variables, and no pairs.
+    pub fn with(place: &Place, arguments: &[&str], variables: &[(&str, &str)]) -> Streamer {
+        let mut command = place.command("wal-streamer");
+        command.args(["--log-format", "json", "replicate"]).args(arguments);
+        command
+            .env("HIGHWATER_LOG", "info,wal_streamer=debug,sqlite_replica=debug")
+            .envs(variables.iter().copied());
+        Streamer { proc: Proc::start(command) }
+    }
+
     /// `replicate --once` to its end.
     #[track_caller]
     pub fn once(place: &Place, prefix: &str, db: &Path, more: &[&str]) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -95,6 +96,10 @@ pub fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory can be made");
     for entry in fs::read_dir(from).expect("the volume can be read").flatten() {
+        // A storage snapshot holds the name of a socket and nobody behind it; it cannot be copied as a file.
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            continue;
+        }
         let target = to.join(entry.file_name());
         match entry.path().is_dir() {
             true => copy_dir(&entry.path(), &target),

@@ -308,7 +308,7 @@ fn a_rollback_journal_is_refused_unless_it_may_be_converted() {
     drop(db);
     let before = fs::read(volume.db()).unwrap();
     let refused = Streamer::once(&place, "p", &volume.db(), NONE);
-    refused.expect(3).says(&["app.db", "rollback journal", "conversion"]);
+    refused.expect(3).says(&["app.db", "rollback journal", "--convert-to-wal"]);
     assert_eq!(fs::read(volume.db()).unwrap(), before, "a refusal changes nothing");
     assert!(place.objects("p").is_empty());
     Streamer::once(&place, "p", &volume.db(), &["--convert-to-wal"]).expect(0);

@@ -23,6 +23,7 @@ mod flat;
 pub mod handover;
 mod keep;
 mod layer;
+pub mod litestream;
 mod nearest;
 mod place;
 mod profile;

@@ -114,7 +114,11 @@ impl Error {
             },
             Error::Tail(e) => match e.class() {
                 sqlite_tail::Class::Retriable => Class::Retriable,
-                sqlite_tail::Class::Fatal => Class::Retriable,
+                // A damaged WAL may be what a crash left, which SQLite repairs at its next open; a damaged database stays one.
+                sqlite_tail::Class::Fatal if matches!(e, sqlite_tail::Error::Corrupt { .. }) => {
+                    Class::Retriable
+                }
+                sqlite_tail::Class::Fatal => Class::Refused,
                 sqlite_tail::Class::Refused => Class::Refused,
             },
             Error::Io { .. } | Error::Stopped => Class::Retriable,

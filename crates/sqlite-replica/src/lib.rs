@@ -30,4 +30,6 @@ pub use restore::{
     Integrity, Point, Progress, RestoreOptions, RestorePlan, Restored, point_at, points, read_header, restore,
 };
 pub use state::StateDir;
-pub use write::{Config, Event, Finish, Host, Inbox, Pause, Step, Surroundings, Synced, Why, Writer, run};
+pub use write::{
+    Config, Event, Finish, Host, Inbox, Pause, Step, Surroundings, Synced, Taken, Why, Writer, run,
+};

@@ -19,7 +19,7 @@ mod start;
 pub use drive::run;
 pub(crate) use drive::run_asked;
 pub use engine::{Config, Finish, Surroundings, Writer};
-pub use event::Event;
+pub use event::{Event, Taken};
 pub use follow::{Pause, Step, Why};
 pub use host::Host;
 pub(crate) use inbox::Request;

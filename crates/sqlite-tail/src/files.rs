@@ -114,7 +114,7 @@ impl Gated {
             return Err(Error::refused(
                 path,
                 "it uses a rollback journal",
-                "run 'PRAGMA journal_mode=WAL' in the application or allow the conversion",
+                "run 'PRAGMA journal_mode=WAL' in the application, or start with --convert-to-wal",
             ));
         }
         let Some(page_size) = page_size(&head) else {

@@ -20,6 +20,7 @@ pub mod fence;
 pub mod file;
 mod get;
 mod key;
+mod limit;
 mod list;
 pub mod memory;
 mod object;
@@ -36,6 +37,7 @@ pub use error::{Class, DeniedReason, Error, Trouble};
 pub use fence::{Commit, WRITE_ID};
 pub use file::FileStore;
 pub use key::{MAX_KEY, check_key};
+pub use limit::UploadLimit;
 pub use memory::MemoryStore;
 pub use object::{
     GetResult, ObjectMeta, ObjectStore, Page, Part, PutMode, PutOptions, PutResult, ServerDate, Upload,

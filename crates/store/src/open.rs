@@ -1,6 +1,7 @@
 //! From a URL to a store.
 
 use crate::file::FileStore;
+use crate::limit::{Limited, UploadLimit};
 use crate::memory;
 use crate::s3::S3Store;
 
@@ -33,6 +34,8 @@ pub struct OpenConfig {
     pub idle: Duration,
     /// How long connecting may take.
     pub connect: Duration,
+    /// Keeps uploads below a rate; share one among all stores of a process.
+    pub upload_limit: Option<Arc<UploadLimit>>,
 }
 
 impl OpenConfig {
@@ -46,6 +49,7 @@ impl OpenConfig {
             env: |name| std::env::var(name).ok().filter(|value| !value.is_empty()),
             idle: Duration::from_secs(30),
             connect: Duration::from_secs(5),
+            upload_limit: None,
         }
     }
 }
@@ -63,6 +67,10 @@ pub async fn open(url: &StoreUrl, config: OpenConfig) -> Result<Store> {
         Target::S3(s3) => Arc::new(S3Store::open(s3, &config).await?),
         Target::File(file) => Arc::new(FileStore::new(&file.path, file.create, config.ids.clone())),
         Target::Memory(name) => memory::named(name, config.clock.clone()),
+    };
+    let backend = match &config.upload_limit {
+        Some(limit) => Arc::new(Limited { inner: backend, limit: limit.clone() }),
+        None => backend,
     };
     Ok(Store::new(backend, &config))
 }

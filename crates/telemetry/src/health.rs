@@ -27,6 +27,7 @@ pub struct Health {
 struct State {
     waiting_for: Option<String>,
     dead: Option<String>,
+    unlive: BTreeMap<String, String>,
     unready: BTreeMap<String, String>,
 }
 
@@ -39,6 +40,7 @@ impl Health {
             state: Mutex::new(State {
                 waiting_for: Some("starting".into()),
                 dead: None,
+                unlive: BTreeMap::new(),
                 unready: BTreeMap::new(),
             }),
             clock,
@@ -75,6 +77,16 @@ impl Health {
         self.state().dead.get_or_insert(reason.into());
     }
 
+    /// Something is stuck for a cause that may still go away, e.g. `("stalled:app.db", "nothing is tried for app.db")`.
+    pub fn hold_live(&self, cause: &str, reason: impl Into<String>) {
+        self.state().unlive.insert(cause.to_owned(), reason.into());
+    }
+
+    /// The cause is gone.
+    pub fn release_live(&self, cause: &str) {
+        self.state().unlive.remove(cause);
+    }
+
     /// The answer of `/startz`.
     pub fn started(&self) -> Result<(), String> {
         match &self.state().waiting_for {
@@ -85,9 +97,11 @@ impl Health {
 
     /// The answer of `/livez`.
     pub fn live(&self) -> Result<(), String> {
-        if let Some(reason) = &self.state().dead {
+        let state = self.state();
+        if let Some(reason) = state.dead.as_ref().or(state.unlive.values().next()) {
             return Err(reason.clone());
         }
+        drop(state);
         let silent_ns = self.clock.monotonic_ns().saturating_sub(self.last_beat_ns.load(Ordering::Relaxed));
         if silent_ns <= self.beat_limit_ns {
             return Ok(());
@@ -145,6 +159,15 @@ mod tests {
         health.declare_dead("the uploader ended");
         health.declare_dead("a consequence");
         assert_eq!(health.live(), Err("the uploader ended".into()));
+    }
+
+    #[test]
+    fn what_is_stuck_is_not_live_until_it_moves() {
+        let (_, health) = health();
+        health.hold_live("stalled:a", "nothing is tried for a");
+        assert_eq!(health.live(), Err("nothing is tried for a".into()));
+        health.release_live("stalled:a");
+        assert_eq!(health.live(), Ok(()));
     }
 
     #[test]

@@ -1,28 +1,45 @@
-//! Events of one writer as log lines, metrics and status.
+//! What the fleet tells, as log lines, metrics, readiness and the status document.
+
+mod database;
+mod lag;
 
 use clock::Clock;
-use sqlite_replica::{Class, Database, Error, Event, News};
+use database::Observed;
+use protect::handover::Handover;
+use serde_json::{Value, json};
+use sqlite_replica::{Database, News};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use telemetry::{DbMetrics, Health, StoreMetrics, StreamerMetrics};
+use store::Store;
+use telemetry::{BuildInfo, Health, StoreMetrics, StreamerMetrics};
 
 /// Everything observed, by database file.
 pub(crate) struct Observers {
-    metrics: Arc<StreamerMetrics>,
-    clock: Arc<dyn Clock>,
-    health: Arc<Health>,
+    around: Around,
+    /// SHA-256 of the description, if there is one.
+    description: Option<String>,
+    restored: OnceLock<Handover>,
+    /// When a request to a store last ended, however it ended: a sign of life of a long upload.
+    requests: Arc<Requests>,
     all: Mutex<BTreeMap<PathBuf, Arc<Observed>>>,
 }
 
+/// What every observed database needs.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) metrics: Arc<StreamerMetrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) health: Arc<Health>,
+    /// Without any sign of life for this long while commits wait, a database is stalled.
+    pub(crate) stall_after: Duration,
+}
+
 impl Observers {
-    pub(crate) fn new(
-        metrics: Arc<StreamerMetrics>,
-        clock: Arc<dyn Clock>,
-        health: Arc<Health>,
-    ) -> Observers {
-        Observers { metrics, clock, health, all: Mutex::default() }
+    pub(crate) fn new(around: Around, description: Option<String>, requests: Arc<Requests>) -> Observers {
+        Observers { around, description, restored: OnceLock::new(), requests, all: Mutex::default() }
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<Observed>>> {
@@ -31,12 +48,20 @@ impl Observers {
 
     fn observed(&self, database: &Database) -> Arc<Observed> {
         let mut all = self.all();
-        let observed = all.entry(database.path.clone()).or_insert_with(|| {
-            let metrics = self.metrics.db(&database.name);
-            let (path, replica) = (&database.path, &database.replica);
-            Arc::new(Observed::new(path, replica, metrics, self.clock.clone(), self.health.clone()))
-        });
+        let observed =
+            all.entry(database.path.clone()).or_insert_with(|| Observed::new(database, self.around.clone()));
         observed.clone()
+    }
+
+    /// What `restore init` did is exported as it was written.
+    pub(crate) fn restored(&self, handover: Handover) {
+        let finished = clock::parse_unix_ms(&handover.finished).unwrap_or(0);
+        for one in &handover.databases {
+            let outcome = serde_json::to_value(one.outcome).expect("an outcome is a word");
+            let outcome = outcome.as_str().unwrap_or_default();
+            self.around.metrics.db(&one.path).restore(outcome, finished, one.seconds, one.bytes);
+        }
+        let _ = self.restored.set(handover); // once per process
     }
 
     /// Takes the news of a database, which may be a new one.
@@ -49,201 +74,56 @@ impl Observers {
         }
     }
 
-    pub(crate) fn each(&self, each: impl Fn(&Observed)) {
-        self.all().values().for_each(|observed| each(observed));
-    }
-
-    /// For `/status`.
-    pub(crate) fn status(&self) -> Vec<serde_json::Value> {
-        self.all().values().map(|observed| observed.status()).collect()
-    }
-}
-
-/// What is known of one database.
-pub(crate) struct Observed {
-    path: PathBuf,
-    replica: String,
-    metrics: DbMetrics,
-    clock: Arc<dyn Clock>,
-    health: Arc<Health>,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    state: &'static str,
-    error: Option<String>,
-    epoch: u32,
-    txid: u64,
-    db_bytes: u64,
-    page_size: u32,
-    last_durable_ms: i64,
-    /// When the oldest commit that is not durable was seen.
-    behind_since_ns: Option<u64>,
-    behind_bytes: u64,
-    checkpoints: u64,
-    last_caught_up_ns: u64,
-}
-
-/// An idle pass counts at most this often, so that a busy loop does not distort the counter.
-const IDLE_PASS_NS: u64 = 5_000_000_000;
-
-impl Observed {
-    pub(crate) fn new(
-        path: &Path,
-        replica: &str,
-        metrics: DbMetrics,
-        clock: Arc<dyn Clock>,
-        health: Arc<Health>,
-    ) -> Observed {
-        let seen = Mutex::new(Seen { state: "starting", ..Seen::default() });
-        Observed { path: path.to_owned(), replica: replica.to_owned(), metrics, clock, health, seen }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes one event of the writer.
-    pub(crate) fn take(&self, event: Event) {
-        let db = self.path.display();
-        let now = self.clock.monotonic_ns();
-        let mut seen = self.seen();
-        match event {
-            Event::Waiting => {
-                seen.state = "waiting for the database";
-                tracing::info!(%db, "no database yet, waiting for it");
-            }
-            Event::Attached { page_size } => {
-                seen.page_size = page_size;
-                tracing::info!(%db, page_size, "attached");
-            }
-            Event::WeakStore => {
-                tracing::warn!(%db, "the store accepts a second create: a second writer cannot be fenced reliably (single-writer mode)");
-            }
-            Event::Fenced { why } => {
-                seen.state = "fenced";
-                self.metrics.claim(u64::from(seen.epoch), true);
-                tracing::error!(%db, why, "fenced: nothing is written any more");
-            }
-            Event::Claimed { epoch, txid } => {
-                seen.epoch = epoch;
-                seen.txid = txid;
-                self.metrics.claim(u64::from(epoch), false);
-                tracing::info!(%db, epoch, txid, "claimed");
-            }
-            Event::Resumed => tracing::info!(%db, "continuing where the last run ended"),
-            Event::Compared { reason, pages } => {
-                tracing::info!(%db, reason, pages, "compared the database with the replica")
-            }
-            Event::ImageStarted { pages, why } => {
-                seen.state = "sending the first image";
-                tracing::info!(%db, pages, why, "sending a full image");
-            }
-            Event::Behind { wal_bytes } => {
-                seen.behind_since_ns.get_or_insert(now);
-                seen.behind_bytes = wal_bytes;
-                self.metrics.sync_attempt();
-                self.metrics.lag(self.lag(&seen, now), wal_bytes, 0);
-            }
-            Event::Durable { txid, bytes, db_pages, lag, put } => {
-                seen.state = "streaming";
-                seen.error = None;
-                seen.txid = txid;
-                seen.behind_since_ns = None;
-                seen.db_bytes = u64::from(db_pages) * u64::from(seen.page_size);
-                seen.last_durable_ms = self.clock.unix_ms();
-                self.metrics.uploaded(bytes);
-                self.metrics.synced(seen.last_durable_ms, Some(put.as_secs_f64()));
-                self.metrics.positions(txid, txid);
-                self.metrics.lag(0.0, 0, 0);
-                tracing::debug!(%db, txid, bytes, lag_ms = lag.as_millis() as u64, put_ms = put.as_millis() as u64, "durable");
-            }
-            Event::CaughtUp => {
-                seen.state = "streaming";
-                seen.behind_since_ns = None;
-                if now.saturating_sub(seen.last_caught_up_ns) >= IDLE_PASS_NS {
-                    seen.last_caught_up_ns = now;
-                    self.metrics.sync_attempt();
-                    self.metrics.synced(self.clock.unix_ms(), None);
-                    self.metrics.lag(0.0, 0, 0);
-                }
-            }
-            Event::UploadFailed { error, reason, retry_in } => {
-                if seen.error.is_none() {
-                    tracing::warn!(%db, error, retry_in_ms = retry_in.as_millis() as u64, "upload failed, it will be repeated");
-                }
-                seen.state = "behind";
-                seen.error = Some(error);
-                self.metrics.sync_error(reason);
-                self.metrics.lag(self.lag(&seen, now), seen.behind_bytes, 0);
-            }
-            Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
-            Event::Tail { checkpoints, wal_bytes } => {
-                for _ in seen.checkpoints..checkpoints {
-                    self.metrics.checkpoint("passive", "ok");
-                }
-                seen.checkpoints = checkpoints;
-                self.metrics.files(seen.db_bytes, wal_bytes);
-            }
-        }
-    }
-
-    /// The writer ended with an error.
-    pub(crate) fn failed(&self, error: &Error, retry_in: Option<Duration>) {
-        let mut seen = self.seen();
-        seen.state = "failed";
-        seen.error = Some(error.to_string());
-        let epoch = u64::from(seen.epoch);
-        if error.class() == Class::Fenced {
-            seen.state = "fenced";
-            self.metrics.claim(epoch, true);
-            self.health.hold_ready("fenced", "another writer owns the data");
-        }
-        self.metrics.sync_error("other");
-        let db = self.path.display();
-        match retry_in {
-            Some(pause) => {
-                tracing::warn!(%db, %error, retry_in_ms = pause.as_millis() as u64, "failed, it will be started again");
-            }
-            None => tracing::error!(%db, %error, "stopped"),
-        }
-    }
-
-    /// Lag grows without events: called every few seconds.
+    /// What changes without events: called every few seconds.
     pub(crate) fn refresh(&self) {
-        let seen = self.seen();
-        if seen.behind_since_ns.is_some() {
-            self.metrics.lag(self.lag(&seen, self.clock.monotonic_ns()), seen.behind_bytes, 0);
+        let life = self.requests.last_ns();
+        self.all().values().for_each(|observed| observed.refresh(life));
+    }
+
+    /// What the clients know of the store.
+    pub(crate) fn store(&self, store: &Store) {
+        if let Some(skew) = store.server_date_skew() {
+            self.around.metrics.clock_skew(skew);
         }
+        self.around.metrics.single_writer(store.is_fenced_weakly());
     }
 
-    fn lag(&self, seen: &Seen, now: u64) -> f64 {
-        seen.behind_since_ns.map_or(0.0, |since| now.saturating_sub(since) as f64 / 1e9)
-    }
-
-    /// For `/status`.
-    pub(crate) fn status(&self) -> serde_json::Value {
-        let seen = self.seen();
-        serde_json::json!({
-            "database": self.path,
-            "replica": self.replica,
-            "state": seen.state,
-            "error": seen.error,
-            "epoch": seen.epoch,
-            "txid": format!("{:016x}", seen.txid),
-            "lag_seconds": self.lag(&seen, self.clock.monotonic_ns()),
-            "last_durable": (seen.last_durable_ms > 0).then(|| clock::format_unix_ms(seen.last_durable_ms)),
+    /// The status document: `/status`, the page, and the answer of the control socket.
+    pub(crate) fn document(&self) -> Value {
+        let build = BuildInfo::of(crate::PROGRAM);
+        let restored = self.restored.get();
+        json!({
+            "component": build.component,
+            "version": build.version,
+            "description": self.description,
+            "restored": restored.map(|handover| &handover.finished),
+            "databases": self.all().values().map(|o| o.status(restored)).collect::<Vec<_>>(),
         })
     }
 }
 
-/// Requests to the store as metrics.
-pub(crate) struct Requests(pub(crate) Arc<StoreMetrics>);
+/// Requests to the store as metrics, and as signs of life.
+pub(crate) struct Requests {
+    metrics: Arc<StoreMetrics>,
+    clock: Arc<dyn Clock>,
+    last_ns: AtomicU64,
+}
+
+impl Requests {
+    pub(crate) fn new(metrics: Arc<StoreMetrics>, clock: Arc<dyn Clock>) -> Arc<Requests> {
+        let last_ns = AtomicU64::new(clock.monotonic_ns());
+        Arc::new(Requests { metrics, clock, last_ns })
+    }
+
+    fn last_ns(&self) -> u64 {
+        self.last_ns.load(Ordering::Relaxed)
+    }
+}
 
 impl store::Observer for Requests {
     fn observe(&self, o: &store::Observation) {
+        self.last_ns.store(self.clock.monotonic_ns(), Ordering::Relaxed);
         let error = (o.outcome != "ok").then_some(o.outcome);
-        self.0.request(o.operation.as_str(), o.duration.as_secs_f64(), error, 0, o.sent);
+        self.metrics.request(o.operation.as_str(), o.duration.as_secs_f64(), error, 0, o.sent);
     }
 }

@@ -1,8 +1,8 @@
 //! Which databases go where: the pairs of the command line, or those of the description.
 
-use crate::cli::Replicate;
+use crate::cli::Selection;
 use anyhow::{Context, Result, bail, ensure};
-use protect::{Layer, Sources};
+use protect::{Description, Layer, Sources};
 use sqlite_replica::Identity;
 use std::path::{Path, PathBuf};
 use store::StoreUrl;
@@ -22,15 +22,35 @@ pub(crate) struct Pairs {
     pub(crate) all: Vec<Pair>,
     /// The URL that most of the replicas lie below.
     pub(crate) common: Option<StoreUrl>,
+    /// What it was read from, unless it was written on the command line.
+    pub(crate) description: Option<Description>,
+    /// An annotations file is there: this is the sidecar of a pod.
+    pub(crate) in_pod: bool,
+    /// Directory on the volume; of several, that of the first database.
+    pub(crate) volume: PathBuf,
+}
+
+impl Pairs {
+    /// The kind of the first store, as Litestream's metrics name it.
+    pub(crate) fn store_kind(&self) -> &'static str {
+        let url = self.all.first().and_then(|pair| StoreUrl::parse(&pair.replica).ok());
+        match url.map(|url| url.kind()) {
+            Some(store::Kind::File) => "file",
+            _ => "s3",
+        }
+    }
 }
 
 /// Resolves what to replicate; an error is a usage error, nothing has begun.
-pub(crate) fn resolve(args: &Replicate) -> Result<Pairs> {
+pub(crate) fn resolve(args: &Selection) -> Result<Pairs> {
     if args.pairs.is_empty() { described(args) } else { given(args) }
 }
 
-fn given(args: &Replicate) -> Result<Pairs> {
-    ensure!(args.config.is_none(), "name databases and URLs, or --config, not both");
+fn given(args: &Selection) -> Result<Pairs> {
+    ensure!(
+        args.config.is_none() && args.annotations.is_none(),
+        "name databases and URLs, or a description (--config, --annotations), not both"
+    );
     ensure!(
         args.pairs.len().is_multiple_of(2),
         "databases and URLs come in pairs; {} arguments were given",
@@ -51,12 +71,16 @@ fn given(args: &Replicate) -> Result<Pairs> {
             database,
         })
     };
-    Ok(Pairs { all: args.pairs.chunks(2).map(pair).collect::<Result<_>>()?, common: None })
+    let all: Vec<Pair> = args.pairs.chunks(2).map(pair).collect::<Result<_>>()?;
+    let volume = all.first().and_then(|pair| pair.database.parent()).unwrap_or(Path::new("")).to_owned();
+    Ok(Pairs { all, common: None, description: None, in_pod: false, volume })
 }
 
-fn described(args: &Replicate) -> Result<Pairs> {
+fn described(args: &Selection) -> Result<Pairs> {
     let mut sources = Sources::of_process();
     sources.config = args.config.clone();
+    sources.annotations = args.annotations.clone();
+    sources.domain = args.annotation_domain.clone();
     sources.flags.cluster = args.cluster.clone().map(|name| Layer::flag("--cluster", name));
     sources.flags.app = args.app.clone().map(|name| Layer::flag("--app", name));
     let description = sources.resolve()?;
@@ -91,7 +115,8 @@ fn described(args: &Replicate) -> Result<Pairs> {
         "nothing to replicate: name a database and the URL of its replica, or describe databases in --config; see wal-streamer replicate --help"
     );
     let common = description.replica.as_deref().map(StoreUrl::parse).transpose()?;
-    Ok(Pairs { all: pairs, common })
+    let (volume, in_pod) = (description.root.clone(), sources.in_pod());
+    Ok(Pairs { all: pairs, common, description: Some(description), in_pod, volume })
 }
 
 fn file_name(path: &Path) -> String {

@@ -1,124 +1,160 @@
 //! `wal-streamer replicate`: a fleet with what its surroundings need to know of it.
 
-use crate::cli::Replicate;
-use crate::observe::{Observed, Observers};
-use crate::pairs;
+use crate::cli::{Replicate, Span, Switch};
+use crate::observe::{Around, Observers, Requests};
+use crate::pairs::{self, Pairs};
 use crate::stores::Clients;
+use crate::{pod, serve};
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use sqlite_replica::{Claiming, Class, Config, Finish, Fleet, FleetConfig, Target};
+use door::{Failure, exit_of_sqlite};
+use protect::handover::Handover;
+use sqlite_replica::{Claim, Claiming, Config, Finish, Fleet, FleetConfig, News, Outcome, Target};
 use std::sync::Arc;
 use std::time::Duration;
-use telemetry::{BuildInfo, Exit, Health, Registry, Shutdown, StoreMetrics, StreamerMetrics, http};
+use store::UploadLimit;
+use telemetry::{BuildInfo, Exit, Health, Registry, Shutdown, StoreMetrics, StreamerMetrics, volume};
 use tokio::sync::watch;
 
-/// How long Litestream keeps compacted level 0 files by default, and we do.
-const L0_RETENTION: Duration = Duration::from_secs(300);
 /// A stalled main loop is noticed after this time.
 const LIVE_LIMIT: Duration = Duration::from_secs(60);
+/// How often what changes without events is looked at.
+const BEAT: Duration = Duration::from_secs(5);
+/// How often size and free bytes of the volume are read when its fdatasync is not timed.
+const SPACE: Duration = Duration::from_secs(30);
+/// How long level 0 files are kept once they are compacted; Litestream's default, and ours.
+const L0_RETENTION: Duration = Duration::from_secs(300);
 
-pub(crate) async fn run(args: Replicate) -> Exit {
-    match replicate(args).await {
-        Ok(exit) => exit,
-        Err(usage) => {
-            eprintln!("wal-streamer: {usage}");
-            Exit::Usage
-        }
-    }
-}
-
-/// Runs all writers; an `Err` is a usage error, before anything began.
-async fn replicate(args: Replicate) -> anyhow::Result<Exit> {
-    let pairs = pairs::resolve(&args)?;
+/// Runs all writers until told to stop.
+pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
+    let pairs = pairs::resolve(&args.selection).map_err(Failure::usage)?;
+    let failed = |error: telemetry::Error| Failure::new(Exit::Failed, error);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdGen> = Arc::new(SystemIds::default());
-    let registry = Arc::new(Registry::new(&BuildInfo::of("wal-streamer"), clock.clone())?);
-    let metrics = Arc::new(StreamerMetrics::new(&registry)?);
-    let requests = Arc::new(StoreMetrics::new(&registry)?);
+    let registry = Arc::new(Registry::new(&BuildInfo::of(crate::PROGRAM), clock.clone()).map_err(failed)?);
+    let metrics = Arc::new(StreamerMetrics::new(&registry).map_err(failed)?);
+    let requests = Requests::new(Arc::new(StoreMetrics::new(&registry).map_err(failed)?), clock.clone());
     let health = Arc::new(Health::new(clock.clone(), LIVE_LIMIT));
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals().map_err(failed)?;
+    let around = Around {
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        health: health.clone(),
+        stall_after: args.stall_after,
+    };
+    let fingerprint = pairs.description.as_ref().map(protect::Description::fingerprint);
+    let observers = Arc::new(Observers::new(around, fingerprint, requests.clone()));
+    if args.litestream_metrics {
+        registry.alias_litestream(pairs.store_kind());
+    }
 
-    let observers = Arc::new(Observers::new(metrics, clock.clone(), health.clone()));
-    let common = pairs.common.clone();
-    let targets = pairs.all.into_iter().map(|pair| target(pair, &args)).collect();
-    let config = FleetConfig { targets, stay: false };
-    let clients = Arc::new(Clients::new(common, clock.clone(), ids.clone(), requests));
-    let listener = {
+    // The listeners outlive the drain: what is still to be done can be seen, and asked for, to the end.
+    let over = Shutdown::manual();
+    let server = serve::http(&args, pairs.in_pod, &registry, &health, &observers, &over).await?;
+    let handover = match &pairs.description {
+        Some(description) if pairs.in_pod => {
+            match pod::handover(&args.run_dir, description, &health, &shutdown).await? {
+                Some(handover) => Some(handover),
+                None => return Ok(Exit::Done),
+            }
+        }
+        _ => None,
+    };
+    if let Some(handover) = &handover {
+        observers.restored(handover.clone());
+    }
+
+    let limit = args.max_upload_rate.map(|rate| UploadLimit::new(rate, clock.clone()));
+    let clients = Arc::new(Clients::new(pairs.common.clone(), clock.clone(), ids.clone(), requests, limit));
+    let (volume, in_pod) = (pairs.volume.clone(), pairs.in_pod);
+    let fleet = {
+        let config = FleetConfig { targets: targets(pairs, &args, handover.as_ref()), stay: in_pod };
         let observers = observers.clone();
-        Arc::new(move |database: &_, news: sqlite_replica::News<'_>| observers.take(database, news))
+        let listener = Arc::new(move |database: &_, news: News<'_>| observers.take(database, news));
+        Fleet::new(config, clients.clone(), clock.clone(), ids.clone(), listener).map_err(Failure::usage)?
     };
-    let fleet = Fleet::new(config, clients, clock.clone(), ids, listener)?;
-    let server = match args.listen {
-        None => None,
-        Some(addr) => {
-            let all = observers.clone();
-            let status = Arc::new(move || serde_json::json!({ "databases": all.status() }));
-            let server =
-                http::serve(addr, registry.clone(), health.clone(), status, shutdown.clone()).await?;
-            tracing::info!(addr = %server.addr(), "serving");
-            Some(server)
-        }
-    };
+    let control = serve::socket(&args, in_pod, &volume, fleet.handle(), &observers, &over)?;
     health.set_started();
-    let beating = tokio::spawn(beat(health.clone(), observers.clone()));
-    let (stop, stopped) = watch::channel(false);
-    let forward = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            shutdown.cancelled().await;
-            stop.send_replace(true);
+    let (every, fsync) = match args.fsync_probe {
+        Switch::On(Span(every)) => (every, true),
+        Switch::Off => (SPACE, false),
+    };
+    let watching = tokio::spawn(volume::watch(volume.join(".highwater"), metrics, clock, every, fsync));
+    let beating = tokio::spawn(beat(health, observers, clients));
+    if in_pod {
+        let nanos = u64::try_from(args.start_jitter.as_nanos()).unwrap_or(u64::MAX).max(1);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_nanos(ids.next_u64() % nanos)) => {}
+            () = shutdown.cancelled() => {}
         }
+    }
+    let (stop, stopped) = watch::channel(false);
+    let forward = tokio::spawn(async move {
+        shutdown.cancelled().await;
+        stop.send_replace(true);
     });
 
     let outcomes = fleet.run(stopped).await;
-    forward.abort();
-    beating.abort();
-    shutdown.cancel();
+    for task in [forward, beating, watching] {
+        task.abort();
+    }
+    over.cancel();
+    if let Some(control) = control {
+        control.stopped().await;
+    }
     if let Some(server) = server {
         server.stopped().await;
     }
-    let exits = outcomes.iter().map(|outcome| {
-        if let Err(error) = &outcome.finish {
-            eprintln!("wal-streamer: {}: {error}", outcome.database.path.display());
-        }
-        exit_of(&outcome.finish)
-    });
-    Ok(exits.max().unwrap_or(Exit::Done))
+    Ok(outcomes.iter().map(tell).max().unwrap_or(Exit::Done))
 }
 
-fn target(pair: pairs::Pair, args: &Replicate) -> Target {
-    let writer = Config {
-        database: pair.database,
-        replica: pair.replica,
-        identity: pair.identity,
-        sync_interval: args.sync_interval,
-        drain: args.drain,
-        adopt: args.adopt,
-        once: args.once,
-        convert_to_wal: args.convert_to_wal,
-        claim: Claiming::ByHand,
-        l0_retention: L0_RETENTION,
+fn targets(pairs: Pairs, args: &Replicate, handover: Option<&Handover>) -> Vec<Target> {
+    let target = |pair: pairs::Pair| {
+        let claim = match handover.map(|handover| handover.database(&pair.identity.database)) {
+            None => Claiming::ByHand,
+            Some(Some(one)) if one.claimed => {
+                Claiming::Inherited(Claim { lineage: one.lineage, epoch: one.epoch, txid: one.txid })
+            }
+            Some(_) => Claiming::Late,
+        };
+        let writer = Config {
+            database: pair.database,
+            replica: pair.replica,
+            identity: pair.identity,
+            sync_interval: args.sync_interval,
+            drain: args.drain,
+            adopt: args.adopt,
+            once: args.once,
+            convert_to_wal: args.convert_to_wal,
+            claim,
+            l0_retention: L0_RETENTION,
+        };
+        Target { place: pair.place, writer }
     };
-    Target { place: pair.place, writer }
+    pairs.all.into_iter().map(target).collect()
 }
 
-async fn beat(health: Arc<Health>, observers: Arc<Observers>) {
+async fn beat(health: Arc<Health>, observers: Arc<Observers>, clients: Arc<Clients>) {
     loop {
         health.beat();
-        observers.each(Observed::refresh);
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        observers.refresh();
+        clients.each(|store| observers.store(store)).await;
+        tokio::time::sleep(BEAT).await;
     }
 }
 
-fn exit_of(finish: &sqlite_replica::Result<Finish>) -> Exit {
-    match finish {
+/// The line and the exit code of one database.
+fn tell(outcome: &Outcome) -> Exit {
+    match &outcome.finish {
         Ok(Finish::Complete) => Exit::Done,
         Ok(Finish::Partial) => Exit::Partial,
-        Err(error) => match error.class() {
-            Class::Retriable => Exit::Failed,
-            Class::Usage => Exit::Usage,
-            Class::Refused => Exit::Refused,
-            Class::Damaged => Exit::Damaged,
-            Class::Fenced => Exit::Fenced,
-        },
+        Err(error) => {
+            let (path, text) = (outcome.database.path.display().to_string(), error.to_string());
+            // Many errors name the file themselves.
+            match text.contains(&path) {
+                true => eprintln!("{}: {text}", crate::PROGRAM),
+                false => eprintln!("{}: {path}: {text}", crate::PROGRAM),
+            }
+            exit_of_sqlite(error.class())
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Store clients: replicas below the common one share its client, its connections and its probe.
 
+use crate::observe::Requests;
 use clock::{Clock, IdGen};
 use futures::future::BoxFuture;
 use sqlite_replica::{Database, Stores};
 use std::collections::HashMap;
 use std::sync::Arc;
-use store::{OpenConfig, Store, StoreUrl};
-use telemetry::StoreMetrics;
+use store::{OpenConfig, Store, StoreUrl, UploadLimit};
+
 use tokio::sync::Mutex;
 
 /// Opens each URL once.
@@ -14,7 +15,8 @@ pub(crate) struct Clients {
     common: Option<StoreUrl>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
-    requests: Arc<StoreMetrics>,
+    requests: Arc<Requests>,
+    limit: Option<Arc<UploadLimit>>,
     open: Mutex<HashMap<String, Store>>,
 }
 
@@ -23,9 +25,15 @@ impl Clients {
         common: Option<StoreUrl>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdGen>,
-        requests: Arc<StoreMetrics>,
+        requests: Arc<Requests>,
+        limit: Option<Arc<UploadLimit>>,
     ) -> Clients {
-        Clients { common, clock, ids, requests, open: Mutex::default() }
+        Clients { common, clock, ids, requests, limit, open: Mutex::default() }
+    }
+
+    /// Looks at every client that was opened.
+    pub(crate) async fn each(&self, look: impl Fn(&Store)) {
+        self.open.lock().await.values().for_each(look);
     }
 
     async fn client(&self, url: &StoreUrl) -> store::Result<Store> {
@@ -34,8 +42,12 @@ impl Clients {
         if let Some(store) = open.get(&text) {
             return Ok(store.clone());
         }
-        let store = store::open(url, OpenConfig::new(self.clock.clone(), self.ids.clone())).await?;
-        store.set_observer(Arc::new(crate::observe::Requests(self.requests.clone())));
+        let config = OpenConfig {
+            upload_limit: self.limit.clone(),
+            ..OpenConfig::new(self.clock.clone(), self.ids.clone())
+        };
+        let store = store::open(url, config).await?;
+        store.set_observer(self.requests.clone());
         open.insert(text, store.clone());
         Ok(store)
     }

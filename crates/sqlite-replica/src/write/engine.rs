@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::state::{Inherited, Record, StateDir};
 use crate::table::PageTable;
-use crate::write::event::Event;
+use crate::write::event::{Event, Taken};
 use crate::write::follow::Following;
 use crate::write::host::Host;
 use crate::write::inbox::Inbox;
@@ -140,6 +140,9 @@ impl Writer {
         match moved {
             Ok(frames) => {
                 self.note(seen);
+                if frames > 0 {
+                    self.tell(Event::Copied(self.taken()));
+                }
                 Ok(frames > 0)
             }
             // Frames were lost under our hands: what the batch lacks is found by comparing pages (P2).
@@ -156,6 +159,12 @@ impl Writer {
             self.batch_since = Some(seen);
             self.tell(Event::Behind { wal_bytes: self.tail.position().map_or(0, |p| p.wal_offset()) - 32 });
         }
+    }
+
+    /// What was copied so far, for whoever measures what is not durable yet.
+    pub(crate) fn taken(&self) -> Taken {
+        let stats = self.tail.stats();
+        Taken { commits: stats.commits, frames: stats.frames }
     }
 
     /// Waits for an answer of the store; once told to stop, no longer than the drain lasts.

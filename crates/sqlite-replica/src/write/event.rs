@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+/// What was copied from the WAL since attaching.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Commits.
+    pub commits: u64,
+    /// Frames.
+    pub frames: u64,
+}
+
 /// One change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -40,12 +49,16 @@ pub enum Event {
         /// Frames in the WAL not yet taken.
         wal_bytes: u64,
     },
+    /// Commits were copied from the WAL.
+    Copied(Taken),
     /// Everything up to this point is restorable from the store alone (P1).
     Durable {
         /// TXID of the file.
         txid: u64,
         /// Bytes of the file.
         bytes: u64,
+        /// What had been copied when it was staged.
+        taken: Taken,
         /// Pages in the database.
         db_pages: u32,
         /// From the first commit in the file being seen to durable.

@@ -4,7 +4,7 @@ use crate::claim::new_stamp;
 use crate::error::{Error, Result};
 use crate::state::{Intent, Mark};
 use crate::write::engine::Writer;
-use crate::write::event::Event;
+use crate::write::event::{Event, Taken};
 use crate::write::send::{self, Body, Parcel, Suspicion, send};
 use crate::write::stage::{self, Next};
 use ltx::Txid;
@@ -21,6 +21,7 @@ pub(crate) struct Flight {
     pub(crate) txid: u64,
     pub(crate) bytes: u64,
     pub(crate) since_ns: u64,
+    pub(crate) taken: Taken,
     pub(crate) attempts: u32,
 }
 
@@ -31,13 +32,14 @@ impl Writer {
             self.batch_since.unwrap_or_else(|| (self.clock.monotonic_ns(), self.clock.unix_ms()));
         let to = self.tail.position().expect("a started tail has a position");
         let body = self.stage(to, seen_ms)?;
+        let taken = self.taken();
         self.batch.clear();
         self.batch_since = None;
         let result = self.launch(body)?;
         stage::apply(&self.state.staged(), &mut self.table)?;
         let intent = self.record.intent.as_ref().expect("staging records an intent");
         let size = intent.staged.as_ref().map_or(0, |s| s.size);
-        Ok(Flight { result, txid: intent.txid, bytes: size, since_ns, attempts: 0 })
+        Ok(Flight { result, txid: intent.txid, bytes: size, since_ns, taken, attempts: 0 })
     }
 
     /// Stages the batch (which may be empty: a claim) as the next TXID and records the intent durably.
@@ -131,6 +133,7 @@ impl Writer {
         self.tell(Event::Durable {
             txid: flight.txid,
             bytes: flight.bytes,
+            taken: flight.taken,
             db_pages: self.record.mark.as_ref().map_or(0, |m| m.commit),
             lag: Duration::from_nanos(self.clock.monotonic_ns() - flight.since_ns),
             put,

@@ -94,7 +94,8 @@ impl Writer {
         self.heard();
         self.state.save(self.record.clone(), true)?;
         let took = Duration::from_nanos(self.clock.monotonic_ns() - started);
-        self.tell(Event::Durable { txid: txid.get(), bytes, db_pages: commit, lag: took, put: took });
+        let taken = self.taken();
+        self.tell(Event::Durable { txid: txid.get(), bytes, taken, db_pages: commit, lag: took, put: took });
         Ok(())
     }
 

@@ -31,12 +31,12 @@ mod tests {
     fn p4_only_what_is_reached_in_the_same_way_shares_a_client() {
         let below =
             |url: &str, common: &str| StoreUrl::parse(url).unwrap().below(&StoreUrl::parse(common).unwrap());
-        assert_eq!(below("s3://b/p/sqlite/x.db", "s3://b/p").as_deref(), Some("sqlite/x.db"));
-        assert_eq!(below("s3://b/p", "s3://b/p").as_deref(), Some(""));
-        assert_eq!(below("s3://b/p/x", "s3://b").as_deref(), Some("p/x"));
-        assert_eq!(below("s3://b/pq/x", "s3://b/p"), None);
-        assert_eq!(below("s3://b/p/x?region=eu", "s3://b/p"), None);
-        assert_eq!(below("s3://c/p/x", "s3://b/p"), None);
+        assert_eq!(below("s3://bbb/p/sqlite/x.db", "s3://bbb/p").as_deref(), Some("sqlite/x.db"));
+        assert_eq!(below("s3://bbb/p", "s3://bbb/p").as_deref(), Some(""));
+        assert_eq!(below("s3://bbb/p/x", "s3://bbb").as_deref(), Some("p/x"));
+        assert_eq!(below("s3://bbb/pq/x", "s3://bbb/p"), None);
+        assert_eq!(below("s3://bbb/p/x?region=eu", "s3://bbb/p"), None);
+        assert_eq!(below("s3://ccc/p/x", "s3://bbb/p"), None);
         assert_eq!(below("file:///n/p/x", "file:///n/p").as_deref(), Some("x"));
         assert_eq!(below("file:///n/pq", "file:///n/p"), None);
         assert_eq!(below("file:///n/p", "s3://n/p"), None);
