@@ -34,18 +34,22 @@ pub(crate) struct Hold {
     zero: bool,
     /// The pin to be, beside what is held.
     next: Option<Pin>,
+    /// A slot with an old mark, beside what is held: no part of the hold.
+    brake: Option<usize>,
 }
 
 impl Hold {
     /// Takes a first pin; `None` if all slots are locked exclusively at the moment.
     pub(crate) fn begin(shm: &File, path: &Path) -> Result<Option<(Self, Pin)>, Error> {
         let pin = lock_best(shm, None).map_err(Error::io("lock shm of", path))?;
-        Ok(pin.map(|pin| (Self { pin: Some(pin), zero: false, next: None }, pin)))
+        Ok(pin.map(|pin| (Self { pin: Some(pin), zero: false, next: None, brake: None }, pin)))
     }
 
     /// Locks a better slot beside what is held; `None` if there is none.
     pub(crate) fn pin(&mut self, shm: &File, path: &Path) -> Result<Option<u32>, Error> {
         self.forget_next(shm);
+        // One lock per byte and descriptor: a pin on the slot of the brake would go with it.
+        self.unbrake(shm);
         self.next = lock_best(shm, self.pin).map_err(Error::io("lock shm of", path))?;
         Ok(self.next.map(|pin| pin.mark))
     }
@@ -68,6 +72,8 @@ impl Hold {
 
     /// Locks READ_LOCK(0) beside the pin; `false` if a checkpointer is copying.
     pub(crate) fn lock_zero(&mut self, shm: &File, path: &Path) -> Result<bool, Error> {
+        // Everything is backfilled: a brake would only keep the WAL from restarting.
+        self.unbrake(shm);
         self.zero |= lock(shm, READ_LOCK_0).map_err(Error::io("lock shm of", path))?;
         Ok(self.zero)
     }
@@ -85,6 +91,29 @@ impl Hold {
     pub(crate) fn leave_zero(&mut self, shm: &File) {
         if self.pin.is_some() && std::mem::take(&mut self.zero) {
             release(shm, READ_LOCK_0);
+        }
+    }
+
+    /// Shares the slot with the oldest mark, so that nobody backfills beyond that.
+    pub(crate) fn brake(&mut self, shm: &File, path: &Path) -> Result<(), Error> {
+        let failed = || Error::io("lock shm of", path);
+        if self.brake.is_some() {
+            return Ok(());
+        }
+        let taken = |slot: usize| [self.pin, self.next].iter().flatten().any(|pin| pin.slot == slot);
+        for slot in preference(marks(shm).map_err(failed())?).into_iter().rev() {
+            if !taken(slot) && lock(shm, byte_of(slot)).map_err(failed())? {
+                self.brake = Some(slot);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets everything be backfilled again.
+    pub(crate) fn unbrake(&mut self, shm: &File) {
+        if let Some(slot) = self.brake.take() {
+            release(shm, byte_of(slot));
         }
     }
 

@@ -4,6 +4,11 @@ use crate::protocol::Limits;
 use crate::wal::FRAME_HEADER;
 use std::time::Duration;
 
+/// In `checkpoint_pause` the WAL may grow to so many times `checkpoint_frames`.
+const CYCLE: u32 = 8;
+/// A writer has paused if it committed nothing for this long.
+const CALM: Duration = Duration::from_millis(20);
+
 /// How a [`Tail`](crate::Tail) behaves beside its application.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -23,6 +28,9 @@ pub struct Options {
     pub barrier_budget: Duration,
     /// A database quiet for this long with frames not backfilled is checkpointed.
     pub idle_checkpoint: Duration,
+    /// Beside a writer that does not pause, checkpoints are this far apart; meanwhile nobody may backfill, so that the
+    /// application's own hook, which runs after every commit, has nothing to do.
+    pub checkpoint_pause: Duration,
     /// Turn a rollback-journal database into a WAL database instead of refusing it.
     pub convert_to_wal: bool,
 }
@@ -37,6 +45,7 @@ impl Default for Options {
             wal_limit: 64 << 20,
             barrier_budget: Duration::from_millis(20),
             idle_checkpoint: Duration::from_secs(10),
+            checkpoint_pause: Duration::from_millis(250),
             convert_to_wal: false,
         }
     }
@@ -51,6 +60,9 @@ impl Options {
             wal_max_frames: (self.wal_limit / frame).min(u64::from(u32::MAX)) as u32,
             barrier_ns: self.barrier_budget.as_nanos() as u64,
             idle_ns: self.idle_checkpoint.as_nanos() as u64,
+            cycle_ns: self.checkpoint_pause.as_nanos() as u64,
+            cycle_frames: self.checkpoint_frames.saturating_mul(CYCLE),
+            calm_ns: CALM.as_nanos() as u64,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! on a pin:  tick ──complete──▶ Copy ─▶ LockZero ─▶ LeavePin                      (or LeaveZero: not complete any more)
 //!                 └─due──▶ Checkpoint ─┬─complete─▶ Copy ─▶ LockZero …
 //!                                      └─few left─▶ Copy ─▶ TakeBarrier ─▶ Checkpoint ─▶ Copy ─▶ LockZero … ─▶ Release
+//!                 └─soon─▶ Brake
 //! on 0:      tick ──news──▶ Pin [─▶ Raise ─▶ Pin] ─▶ LetGo
 //! ```
 
@@ -38,6 +39,7 @@ enum Phase {
     CopyForBarrier { patient: bool },
     Barrier,
     Release,
+    Brake,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Protocol {
     pauses: Pauses,
     /// Barriers released in a row because too much had come in meanwhile, plus one.
     bursts: u32,
+    /// When the last checkpoint was completed and the WAL could restart.
+    completed_ns: Option<u64>,
     /// Frames and ns of the last checkpoint that copied anything, syncs included.
     pace: Option<(u32, u64)>,
 }
@@ -69,6 +73,7 @@ impl Protocol {
             changed_ns: now_ns,
             pauses: Pauses::new(),
             bursts: 1,
+            completed_ns: None,
             pace: None,
         }
     }
@@ -86,8 +91,15 @@ impl Protocol {
         }
         // By `mxFrame`, not by what is left to backfill: beyond 1,000 frames the application's own hook backfills after
         // every commit, which costs it more than a restart now and then (trap 9).
-        let enough = now.mx_frame >= self.limits.checkpoint_frames;
-        let due = if enough { now_ns } else { self.changed_ns.saturating_add(self.limits.idle_ns) };
+        let due = if now.mx_frame < self.limits.checkpoint_frames {
+            self.changed_ns.saturating_add(self.limits.idle_ns)
+        } else if now.mx_frame < self.limits.cycle_frames {
+            // Each cycle costs the writer a wait for the barrier, and the disk four syncs.
+            let cycle = self.completed_ns.map_or(0, |at| at.saturating_add(self.limits.cycle_ns));
+            cycle.min(self.changed_ns.saturating_add(self.limits.calm_ns))
+        } else {
+            now_ns
+        };
         Some(due.max(self.pauses.checkpoint_ns))
     }
 
@@ -127,6 +139,9 @@ impl Protocol {
                 self.decide(self.seen, now_ns)
             }
             (Phase::Leave { to }, Event::Left) => {
+                if let Hold::Zero { .. } = to {
+                    self.completed_ns = Some(now_ns);
+                }
                 self.hold = to;
                 self.rest_or_release()
             }
@@ -146,6 +161,8 @@ impl Protocol {
                 }
                 self.rest_or_release()
             }
+
+            (Phase::Brake, Event::Braked) => self.rest_or_release(),
 
             (_, Event::Failed) => {
                 self.under_barrier = false;
@@ -177,12 +194,19 @@ impl Protocol {
 
     /// What to do with a hold that is as good as it gets.
     fn decide(&mut self, now: Facts, now_ns: u64) -> Vec<Action> {
-        let due = self.checkpoint_due(&now, now_ns).is_some_and(|due| due <= now_ns);
+        let due = self.checkpoint_due(&now, now_ns);
         if self.then == Then::Copy {
             return self.rest_or_release();
         }
-        if self.then == Then::Checkpoint || due {
+        if self.then == Then::Checkpoint || due.is_some_and(|due| due <= now_ns) {
             return self.go(Phase::Checkpoint { round: 1 }, Action::Checkpoint);
+        }
+        if let Some(due) = due
+            && now.mx_frame >= self.limits.checkpoint_frames
+            && due <= now_ns.saturating_add(self.limits.cycle_ns)
+            && matches!(self.hold, Hold::Pin { .. })
+        {
+            return self.brake(now_ns);
         }
         if now.complete() && matches!(self.hold, Hold::Pin { .. }) {
             return self.go(Phase::CopyForZero, Action::Copy);
@@ -222,7 +246,16 @@ impl Protocol {
             return self.go(Phase::Checkpoint { round: round + 1 }, Action::Checkpoint);
         }
         self.pauses.outrun(now_ns);
-        self.rest_or_release()
+        if busy { self.rest_or_release() } else { self.brake(now_ns) }
+    }
+
+    /// From 1,000 frames on the application's hook would backfill, and sync twice, after every commit (trap 9). A FULL or
+    /// RESTART waits for the brake, but with the write lock: then nothing comes in, and the brake is not taken again.
+    fn brake(&mut self, now_ns: u64) -> Vec<Action> {
+        if now_ns.saturating_sub(self.changed_ns) >= self.limits.calm_ns {
+            return self.rest_or_release();
+        }
+        self.go(Phase::Brake, Action::Brake)
     }
 
     fn barrier_taken(&mut self, now: Facts, now_ns: u64) -> Vec<Action> {

@@ -84,6 +84,7 @@ fn run(
                 Event::Left
             }
             Action::LockZero => {
+                model.brake = None;
                 model.zero = true;
                 Event::ZeroLocked(Some(model.facts()))
             }
@@ -99,7 +100,12 @@ fn run(
                 model.copy();
                 Event::Copied(model.facts())
             }
+            Action::Brake => {
+                model.take_brake();
+                Event::Braked
+            }
             Action::Checkpoint => {
+                model.brake = None;
                 let before = model.facts();
                 let busy = !model.passive();
                 stir(model);
@@ -146,6 +152,9 @@ const LIMITS: Limits = Limits {
     wal_max_frames: 1_000,
     barrier_ns: 20_000_000,
     idle_ns: 10_000_000_000,
+    cycle_ns: 250_000_000,
+    cycle_frames: 480,
+    calm_ns: 20_000_000,
 };
 
 fn started(mutation: Mutation) -> (Protocol, Model) {
@@ -230,7 +239,7 @@ fn the_model_notices_a_pin_with_a_low_mark() {
 #[test]
 fn p5_the_barrier_is_for_the_last_frames_only() {
     let mut model = Model::new(Mutation::None);
-    let limits = Limits { wal_max_frames: u32::MAX, ..LIMITS };
+    let limits = Limits { wal_max_frames: u32::MAX, cycle_ns: 0, ..LIMITS };
     let mut protocol = Protocol::new(limits, model.mark(), model.facts(), 0);
     model.commit(70);
     let mut moves = (0..).map(|_| Move::Commit(3));
@@ -259,6 +268,44 @@ fn p5_above_its_limit_the_wal_is_cut_if_that_fits_into_the_barrier() {
         // 500 frames at 300 in 9 ms take 15 ms, at 300 in 15 ms 25 ms.
         assert_eq!(next, vec![if fits { Action::Copy } else { Action::Checkpoint }]);
     }
+}
+
+/// P5: a writer that does not pause meets a checkpoint of ours four times a second, and its own hook has nothing
+/// to do meanwhile; once it pauses, or the WAL is long, it is not put off.
+#[test]
+fn trap9_a_busy_writer_is_left_alone_between_two_checkpoints() {
+    let ms = |ms: u64| ms * 1_000_000;
+    let mut first = Model::new(Mutation::None);
+    let mut protocol = Protocol::new(LIMITS, first.mark(), first.facts(), 0);
+    first.commit(70);
+    run(&mut protocol, &mut first, ms(1), Then::Maintain, &mut std::iter::empty());
+    assert!(first.can_restart(), "the first checkpoint is not put off");
+    first.commit(70);
+    run(&mut protocol, &mut first, ms(5), Then::Maintain, &mut std::iter::empty());
+    assert!(first.brake.is_some() && first.backfill == 0);
+    first.commit(10);
+    run(&mut protocol, &mut first, ms(10), Then::Maintain, &mut std::iter::empty());
+    assert!(first.brake.is_some() && first.passive() && first.backfill <= 10, "the hook has nothing to do");
+    assert_eq!(protocol.due_in(&first.facts(), ms(10)), Some(LIMITS.calm_ns));
+    let busy = |protocol: &mut Protocol, model: &mut Model, at| {
+        model.commit(1);
+        run(protocol, model, at, Then::Maintain, &mut std::iter::empty());
+        (model.brake.is_some(), model.can_restart())
+    };
+    for at in (15..250).step_by(5) {
+        assert_eq!(busy(&mut protocol, &mut first, ms(at)), (true, false));
+    }
+    assert_eq!(busy(&mut protocol, &mut first, ms(251)), (false, true), "the pause is over");
+    first.commit(70);
+    run(&mut protocol, &mut first, ms(255), Then::Maintain, &mut std::iter::empty());
+    assert!(first.brake.is_some());
+    run(&mut protocol, &mut first, ms(275), Then::Maintain, &mut std::iter::empty());
+    assert!(first.brake.is_none() && first.can_restart(), "the writer has paused");
+    first.commit(250);
+    run(&mut protocol, &mut first, ms(280), Then::Maintain, &mut std::iter::empty());
+    first.commit(240);
+    run(&mut protocol, &mut first, ms(285), Then::Maintain, &mut std::iter::empty());
+    assert!(first.brake.is_none() && first.can_restart(), "the wal is long");
 }
 
 /// Nothing to do means no action at all, on a pin as well as on READ_LOCK(0).

@@ -9,6 +9,12 @@ pub(crate) struct Limits {
     pub(crate) wal_max_frames: u32,
     pub(crate) barrier_ns: u64,
     pub(crate) idle_ns: u64,
+    /// Beside a writer that does not pause, a completed checkpoint and the next one are so far apart …
+    pub(crate) cycle_ns: u64,
+    /// … unless the WAL has so many frames.
+    pub(crate) cycle_frames: u32,
+    /// A writer has paused if nothing came in for so long.
+    pub(crate) calm_ns: u64,
 }
 
 /// What the wal-index said.
@@ -64,6 +70,8 @@ pub(crate) enum Event {
     BarrierBusy,
     /// `Release` done.
     Released,
+    /// `Brake` done, if a slot was to be had.
+    Braked,
     /// An action failed and the driver has cleaned up: the hold as it was, no barrier.
     Failed,
 }
@@ -84,7 +92,9 @@ pub(crate) enum Action {
     LeavePin,
     /// Release READ_LOCK(0): the hold is the pin.
     LeaveZero,
-    /// PASSIVE on the second connection.
+    /// Share the slot with the oldest mark beside the pin: the application's own hook then has nothing to do.
+    Brake,
+    /// PASSIVE on the second connection; ends a `Brake`.
     Checkpoint,
     /// Take the write lock on the first connection. Impatiently if a checkpointer of the application may hold it.
     TakeBarrier { patient: bool },

@@ -63,6 +63,7 @@ impl Tail {
             return Ok(index.mx_frame == 0);
         }
         self.stats.checkpoints += 1;
+        self.hold.unbrake(&self.files.shm);
         let done = !self.checkpointer.checkpoint_truncate()?.busy;
         self.copy(sink)?;
         Ok(done)
@@ -137,7 +138,14 @@ impl Tail {
                 }
                 Ok(Event::Copied(facts(&target)))
             }
-            Action::Checkpoint => self.checkpoint(run),
+            Action::Brake => {
+                self.hold.brake(&self.files.shm, &self.files.path)?;
+                Ok(Event::Braked)
+            }
+            Action::Checkpoint => {
+                self.hold.unbrake(&self.files.shm);
+                self.checkpoint(run)
+            }
             Action::TakeBarrier { patient } => {
                 // What the checkpoint under the lock would sync is synced before, so that little is left (trap 8);
                 // the unlocked one has just synced the WAL.
@@ -214,6 +222,7 @@ impl Tail {
     fn clean_up(&mut self, run: &mut Run<'_>) {
         self.hold.forget_next(&self.files.shm);
         self.hold.leave_zero(&self.files.shm);
+        self.hold.unbrake(&self.files.shm);
         if let Err(error) = self.reader.end() {
             tracing::warn!(%error, path = %self.files.path.display(), "a transaction would not end");
         }

@@ -103,6 +103,7 @@ fn trap9_checkpoints_are_due_by_frames_or_by_quiet() {
     time.advance_ms(1_001);
     assert_eq!(tail.wait(Duration::from_secs(60)), Wake::Timeout, "a due checkpoint ends the wait");
     assert_eq!(tail.maintain(&mut image).unwrap().checkpoint, Some(Checkpoint::Complete));
+    time.advance_ms(250);
     app.sql("INSERT INTO t VALUES(zeroblob(3400000))");
     tail.copy(&mut image).unwrap();
     assert_eq!(tail.maintain(&mut image).unwrap().checkpoint, Some(Checkpoint::Complete));

@@ -2,8 +2,10 @@
 
 use crate::app::App;
 use crate::image::Image;
-use crate::{Place, attach, clock, until};
+use crate::{Place, clock, until};
+use clock::ManualClock;
 use sqlite_tail::{Options, Tail};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn founded(place: &Place) -> App {
@@ -20,7 +22,8 @@ fn founded(place: &Place) -> App {
 fn trap9_the_wal_stays_below_the_applications_own_threshold() {
     let place = Place::new();
     let mut app = founded(&place);
-    let mut tail = attach(&place.db());
+    let options = Options { checkpoint_pause: Duration::ZERO, ..Options::default() };
+    let mut tail = Tail::attach(&place.db(), options, clock()).unwrap();
     let mut image = Image::of(&mut tail);
     tail.checkpoint_now(&mut image).unwrap();
     for _ in 0..60 {
@@ -34,6 +37,42 @@ fn trap9_the_wal_stays_below_the_applications_own_threshold() {
     let expected = stats.frames / 1_000..=stats.frames / 700;
     assert!(expected.contains(&stats.wal_restarts), "{expected:?}: {stats:?}");
     assert_eq!(stats.barrier.count, 0, "nobody writes meanwhile");
+    image.equals_file_after(tail, &place.db());
+    app.exit();
+}
+
+/// Beside a writer that does not pause we let the WAL grow, and its own hook, which would backfill after every commit from a
+/// thousand frames on, has nothing to do.
+#[test]
+fn trap9_the_applications_own_hook_has_nothing_to_do() {
+    let place = Place::new();
+    let mut app = founded(&place);
+    let time = Arc::new(ManualClock::at(0));
+    let mut tail = Tail::attach(&place.db(), Options::default(), time.clone()).unwrap();
+    let mut image = Image::of(&mut tail);
+    app.sql("UPDATE junk SET body = randomblob(300)");
+    tail.copy(&mut image).unwrap();
+    tail.checkpoint_now(&mut image).unwrap();
+    let (mut most, mut long) = (0, 0);
+    for _ in 0..150 {
+        app.sql("UPDATE junk SET body = randomblob(300) WHERE id % 20 = 1"); // each page of the table
+        tail.copy(&mut image).unwrap();
+        time.advance_ms(1);
+        tail.maintain(&mut image).unwrap();
+        let look = tail.look().unwrap();
+        most = most.max(look.mx_frame);
+        long += u32::from(look.mx_frame > 1_100);
+        assert!(
+            look.n_backfill <= 900 || look.n_backfill == look.mx_frame,
+            "the hook got no further than the brake: {look:?}"
+        );
+    }
+    assert!(long > 30 && most < 6_600, "{long} passes beyond the hook's threshold, at most {most} frames");
+    assert!((1..=6).contains(&tail.stats().wal_restarts), "{:?}", tail.stats());
+    // The lock is not kept: the application may checkpoint once the writer has paused.
+    time.advance_ms(21);
+    tail.maintain(&mut image).unwrap();
+    assert_eq!(app.sql("PRAGMA wal_checkpoint(PASSIVE)").split(';').next(), Some("0"));
     image.equals_file_after(tail, &place.db());
     app.exit();
 }

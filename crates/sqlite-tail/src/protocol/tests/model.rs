@@ -54,6 +54,8 @@ pub(super) struct Model {
     pub(super) zero: bool,
     pub(super) barrier: bool,
     pub(super) writer: bool,
+    /// Our slot with an old mark.
+    pub(super) brake: Option<usize>,
     pub(super) waiting: Option<Waiting>,
     /// No unused slot was to be had when the pin was chosen.
     excused: bool,
@@ -78,6 +80,7 @@ impl Model {
             zero: false,
             barrier: false,
             writer: false,
+            brake: None,
             waiting: None,
             excused: false,
             copied: 0,
@@ -102,7 +105,7 @@ impl Model {
     }
 
     fn ours(&self, slot: usize) -> bool {
-        self.pin == Some(slot) || self.coming == Some(slot) || (slot == 0 && self.zero)
+        [self.pin, self.coming, self.brake].contains(&Some(slot)) || (slot == 0 && self.zero)
     }
 
     fn theirs(&self, slot: usize) -> bool {
@@ -207,7 +210,8 @@ impl Model {
                 Stage::ReadMark { slot: slot + 1 }
             }
             Stage::LockSlot { slot } => {
-                let because_of_us = self.ours(slot) && !self.theirs(slot) && !self.excused;
+                let braked = self.brake == Some(slot);
+                let because_of_us = self.ours(slot) && !self.theirs(slot) && !self.excused && !braked;
                 assert!(!because_of_us, "P5: a checkpointer waits for a slot of ours");
                 Stage::LockSlot { slot }
             }
@@ -247,7 +251,15 @@ impl Model {
     }
 
     /// As `hold.rs` does it.
+    pub(super) fn take_brake(&mut self) {
+        let mut slots = preference(self.marks).map(|slot| slot + 1).into_iter().rev();
+        let pinned = [self.pin, self.coming];
+        self.brake = self.brake.or_else(|| slots.find(|slot| !pinned.contains(&Some(*slot))));
+    }
+
+    /// As `hold.rs` does it.
     pub(super) fn take_pin(&mut self) -> Option<u32> {
+        self.brake = None;
         let mut order = preference(self.marks);
         if self.mutation == Mutation::LowMark {
             order.reverse();
