@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::without_our_variables;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use testkit::app::{self, AppArgs, Report};
@@ -178,7 +179,7 @@ impl Replica {
     /// A command of ours with the credentials of this replica.
     pub fn ours(&self, name: &str) -> Command {
         let mut command = Command::new(procs::bin(name));
-        command
+        without_our_variables(&mut command)
             .envs(self.env.clone())
             .env("HIGHWATER_LOG", "info,wal_streamer=debug")
             .env_remove("AWS_CA_BUNDLE");

@@ -28,3 +28,14 @@ pub fn full() -> bool {
 }
 
 pub mod interop;
+
+/// Takes away every variable of ours that this process has: the binaries refuse those they do not know, and the tests have
+/// some of their own.
+pub fn without_our_variables(command: &mut std::process::Command) -> &mut std::process::Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HIGHWATER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use testkit::procs;
 use testkit::s3::S3Server;
 
-use crate::{Outcome, run, snapshot};
+use crate::{Outcome, run, snapshot, without_our_variables};
 
 /// A store for replicas, each under a prefix of its own.
 #[derive(Debug)]
@@ -82,10 +82,8 @@ impl Place {
     /// A binary of the workspace with the credentials of this place and no others.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(procs::bin(program));
-        command
-            .env_remove("AWS_ACCESS_KEY_ID")
-            .env_remove("AWS_SECRET_ACCESS_KEY")
-            .env_remove("HIGHWATER_LOG");
+        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        without_our_variables(&mut command);
         if let Place::S3(server) = self {
             command.envs(server.env());
         }
