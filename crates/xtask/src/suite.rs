@@ -19,7 +19,13 @@ const FULL_TIER: &str = "e2e/full";
 
 /// Runs all tests; `full` adds the long ones and those against other servers.
 pub(crate) fn run(full: bool) -> Result<()> {
-    install(&[("sqlite3", "sqlite3"), ("zstd", "zstd"), ("age", "age"), ("promtool", "prometheus")]);
+    install(&[
+        ("sqlite3", "sqlite3"),
+        ("zstd", "zstd"),
+        ("age", "age"),
+        ("faketime", "faketime"),
+        ("promtool", "prometheus"),
+    ]);
     tools::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
     tools::run(Command::new("cargo").args([
         "clippy",
