@@ -1,55 +1,43 @@
-//! `restore`: brings data back from a replica; the command an operator types by hand. Wiring only.
+//! `restore`: brings data back from a replica; the init container, and the command an operator types by hand. Wiring only.
 
 mod cli;
+mod confirm;
+mod drill;
+mod follow;
+mod init;
 mod list;
 mod progress;
 mod sqlite;
+mod unlock;
+mod values;
+mod verify;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
-use sqlite_replica::{Class, Error};
+use door::{Failure, exit_of_sqlite};
 use std::process::ExitCode;
 use telemetry::Exit;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Verb::Completions { shell } = cli.verb {
-        cli::completions(shell);
-        return Exit::Done.into();
+    if let Verb::Paper(paper) = &cli.verb {
+        return paper.run(Cli::command()).into();
     }
-    if let Err(error) = telemetry::log::init(cli.log_format) {
-        eprintln!("restore: {error}");
-        return Exit::Usage.into();
-    }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("restore: cannot start: {error}");
-            return Exit::Failed.into();
-        }
-    };
-    let done = runtime.block_on(async {
-        match cli.verb {
-            Verb::Sqlite(args) => sqlite::run(args).await,
-            Verb::List(args) => list::run(args).await,
-            Verb::Completions { .. } => unreachable!("handled above"),
-        }
-    });
-    match done {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            eprintln!("restore: {error}");
-            exit_of(&error).into()
-        }
+    door::start("restore", cli.logs, || run(cli.verb))
+}
+
+async fn run(verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Init(args) => init::run(args).await,
+        Verb::Sqlite(args) => sqlite::run(args).await.map_err(failure),
+        Verb::List(args) => list::run(args).await.map_err(failure),
+        Verb::Verify(args) => verify::run(args).await.map_err(failure),
+        Verb::Drill(args) => drill::run(args).await.map_err(failure),
+        Verb::Unlock(args) => unlock::run(args).await.map_err(failure),
+        Verb::Paper(_) => unreachable!("handled before a runtime exists"),
     }
 }
 
-fn exit_of(error: &Error) -> Exit {
-    match error.class() {
-        Class::Retriable => Exit::Failed,
-        Class::Usage => Exit::Usage,
-        Class::Refused => Exit::Refused,
-        Class::Damaged => Exit::Damaged,
-        Class::Fenced => Exit::Fenced,
-    }
+fn failure(error: sqlite_replica::Error) -> Failure {
+    Failure::new(exit_of_sqlite(error.class()), error)
 }

@@ -1,61 +1,200 @@
 //! `restore sqlite`: one database, at the newest state or an older one.
 
-use crate::cli::{Output, Sqlite};
-use crate::progress;
-use sqlite_replica::{Catalogue, Error, Progress, RestoreOptions, RestorePlan, point_at, restore};
+use crate::cli::Sqlite;
+use crate::values::bytes;
+use crate::{confirm, follow, progress};
+use door::Output;
+use serde::Serialize;
+use sqlite_replica::{
+    Catalogue, Error, Follower, Goal, Progress, Recovered, Recovery, RestoreOptions, Way, refuse_foreign,
+    refuse_open, v03,
+};
 use std::sync::Arc;
-use store::OpenConfig;
+use store::{OpenConfig, Store};
 use telemetry::Exit;
 
+/// What a restore would do; the field names are an interface.
+#[derive(Serialize)]
+struct Plan {
+    txid: String,
+    wanted: String,
+    bytes: u64,
+    requests: u64,
+    objects: Vec<Object>,
+}
+
+#[derive(Serialize)]
+struct Object {
+    key: String,
+    level: u8,
+    size: u64,
+}
+
 pub(crate) async fn run(args: Sqlite) -> Result<Exit, Error> {
-    if let Ok(there) = std::fs::symlink_metadata(&args.output) {
-        if args.if_not_exists {
-            eprintln!("restore: {} exists, nothing to do", args.output.display());
-            return Ok(Exit::Done);
-        }
-        if there.is_dir() {
-            return Err(refused(&args, "is a directory", "name a file"));
-        }
-        if !args.force {
-            return Err(refused(&args, "exists", "replace it with --force, or skip it with --if-not-exists"));
+    let exists = there(&args)?;
+    if args.follow && exists && !args.force {
+        let store = store::open(&args.url, OpenConfig::default()).await?;
+        if let Some(follower) = follow::resumed(&args, &store, &options(&args))? {
+            return follow::follow(&args, follower).await;
         }
     }
+    if exists && args.if_not_exists {
+        eprintln!("restore: {} exists, nothing to do", args.output.display());
+        return Ok(Exit::Done);
+    }
+    if exists && !args.force && !args.dry_run && !confirm::is_interactive() {
+        return Err(refused(&args, "exists", "replace it with --force, or skip it with --if-not-exists"));
+    }
+    if exists && !args.dry_run {
+        refuse_open(&args.output)?;
+    }
     let store = store::open(&args.url, OpenConfig::default()).await?;
-    let catalogue = Catalogue::load(&store).await?;
-    if args.if_replica_exists && catalogue.entries.is_empty() {
+    let (store, catalogue) = Catalogue::open(&store).await?;
+    if args.if_replica_exists && catalogue.entries.is_empty() && !catalogue.has_generations {
         eprintln!("restore: {} holds nothing, nothing to do", args.url);
         return Ok(Exit::Done);
     }
-    let txid = match args.timestamp {
-        Some(at) => Some(point_at(&store, &catalogue, at).await?.txid),
-        None => args.txid,
+    if catalogue.entries.is_empty() {
+        refuse_foreign(&store).await?;
+    }
+    if v03::is_newer(&store, &catalogue).await? && args.txid.is_none() {
+        if args.follow {
+            return Err(refused(
+                &args,
+                "cannot follow litestream 0.3 generations",
+                "restore them without --follow",
+            ));
+        }
+        return generations(&args, &store, exists).await;
+    }
+    let goal = match (args.timestamp, args.txid) {
+        (Some(at), _) => Goal::Time(at),
+        (None, Some(txid)) => Goal::Txid(txid),
+        (None, None) => Goal::Newest,
     };
-    let plan = RestorePlan::new(&catalogue, txid)?;
+    let mut recovery = Recovery::new(&store, catalogue, args.latest_valid);
+    let way = recovery.way(goal).await?;
     if args.dry_run {
-        println!("{plan}");
+        show(&args, &way);
         return Ok(Exit::Done);
     }
-    let options =
-        RestoreOptions { integrity: args.integrity.into(), parallelism: usize::from(args.parallelism) };
+    if exists && !args.force {
+        let what = format!(
+            "{} exists and will be replaced by TXID {} of {} ({})",
+            args.output.display(),
+            way.plan.newest().name.max,
+            args.url,
+            bytes(way.plan.bytes())
+        );
+        if !confirm::ask(&what) {
+            return Err(refused(&args, "was kept", "nothing was changed"));
+        }
+    }
     let progress = Arc::new(Progress::default());
-    let shown = progress::show(progress.clone(), plan.bytes());
-    let restored = restore(&store, &plan, &args.output, &options, progress).await;
+    let shown = progress::show(progress.clone(), way.plan.bytes());
+    let restored = recovery.restore(goal, &args.output, &options(&args), &progress).await;
     shown.finish();
     let restored = restored?;
-    match args.format {
-        Output::Json => println!("{}", serde_json::to_string(&restored).expect("plain fields serialise")),
-        Output::Text => println!(
-            "restored {} at TXID {} of {}: {} bytes from {} files ({} bytes fetched){}",
-            args.output.display(),
-            restored.txid,
-            restored.timestamp,
-            restored.bytes,
-            restored.files,
-            restored.fetched,
-            if restored.proven { ", proven by its rolling checksum" } else { "" }
-        ),
+    tell(&args, &restored);
+    if args.follow {
+        let at = restored.restored.txid.parse().expect("a restore gives back a TXID");
+        return follow::follow(&args, Follower::new(&store, &args.output, at, options(&args))?).await;
     }
     Ok(Exit::Done)
+}
+
+/// Litestream 0.3 generations.
+async fn generations(args: &Sqlite, store: &Store, exists: bool) -> Result<Exit, Error> {
+    let identities =
+        args.identity.as_deref().map(seal::Identities::from_file).transpose().map_err(|error| {
+            Error::Refused { what: error.to_string(), hint: "give another --identity".into() }
+        })?;
+    let plan = v03::plan(store, args.timestamp).await?;
+    if args.dry_run {
+        door::print(args.format, &plan, ToString::to_string);
+        return Ok(Exit::Done);
+    }
+    if exists && !args.force {
+        let what = format!("{} exists and will be replaced by {plan}", args.output.display());
+        if !confirm::ask(&what) {
+            return Err(refused(args, "was kept", "nothing was changed"));
+        }
+    }
+    let progress = Arc::new(Progress::default());
+    let shown = progress::show(progress.clone(), plan.bytes());
+    let restored =
+        v03::restore(store, &plan, &args.output, args.integrity.into(), identities, &progress).await;
+    shown.finish();
+    let restored = restored?;
+    door::print(args.format, &restored, |r| {
+        format!(
+            "restored {} from generation {} up to WAL {:08x}: {} from {} objects",
+            args.output.display(),
+            r.generation,
+            r.index,
+            bytes(r.bytes),
+            r.objects
+        )
+    });
+    Ok(Exit::Done)
+}
+
+fn there(args: &Sqlite) -> Result<bool, Error> {
+    let Ok(there) = std::fs::symlink_metadata(&args.output) else { return Ok(false) };
+    if there.is_dir() && !args.if_not_exists {
+        return Err(refused(args, "is a directory", "name a file"));
+    }
+    Ok(true)
+}
+
+fn options(args: &Sqlite) -> RestoreOptions {
+    RestoreOptions {
+        integrity: args.integrity.into(),
+        parallelism: usize::from(args.parallelism),
+        ..RestoreOptions::default()
+    }
+}
+
+fn show(args: &Sqlite, way: &Way) {
+    let objects =
+        way.plan.files.iter().map(|f| Object { key: f.key.clone(), level: f.level.0, size: f.size });
+    let plan = Plan {
+        txid: way.plan.newest().name.max.to_string(),
+        wanted: way.wanted.to_string(),
+        bytes: way.plan.bytes(),
+        requests: way.plan.requests(),
+        objects: objects.collect(),
+    };
+    door::print(args.format, &plan, |plan| {
+        format!(
+            "{}\nrestores TXID {} with about {} requests; nothing was done",
+            way.plan, plan.txid, plan.requests
+        )
+    });
+}
+
+fn tell(args: &Sqlite, recovered: &Recovered) {
+    for finding in &recovered.damage {
+        eprintln!("restore: damaged: {}: {}", finding.key, finding.what);
+    }
+    let restored = &recovered.restored;
+    if recovered.wanted != restored.txid {
+        eprintln!("restore: TXID {} is not provable; restored {} before it", recovered.wanted, restored.txid);
+    }
+    if args.format == Output::Json {
+        println!("{}", serde_json::to_string(recovered).expect("plain fields serialise"));
+        return;
+    }
+    println!(
+        "restored {} at TXID {} of {}: {} bytes from {} files ({} bytes fetched){}",
+        args.output.display(),
+        restored.txid,
+        restored.timestamp,
+        restored.bytes,
+        restored.files,
+        restored.fetched,
+        if restored.proven { ", proven by its rolling checksum" } else { "" }
+    );
 }
 
 fn refused(args: &Sqlite, what: &str, hint: &str) -> Error {

@@ -11,6 +11,12 @@ use std::sync::atomic::Ordering;
 pub struct Unsealed<R>(StreamReader<BufReader<Source<R>>>);
 
 impl<R: Read> Unsealed<R> {
+    /// Opens anything age wrote, whatever is inside: archives of other programs. Our own objects have readers that know their
+    /// frames as well.
+    pub fn open(input: R, identities: &Identities) -> Result<Self, Error> {
+        Self::new(input, identities)
+    }
+
     /// Reads age's header and finds the identity that opens it.
     pub(crate) fn new(input: R, identities: &Identities) -> Result<Self, Error> {
         let (source, in_header) = Source::new(input);

@@ -7,6 +7,9 @@ use ltx::{FileName, Txid};
 use std::collections::BTreeSet;
 use store::Store;
 
+/// Prefixes that Litestream makes of an empty path.
+const ODD_ROOTS: [&str; 2] = ["/", "./"];
+
 /// One LTX file in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -31,6 +34,8 @@ pub struct Catalogue {
     pub images: BTreeSet<Txid>,
     /// True if `highwater/lineage.json` is there.
     pub has_lineage: bool,
+    /// Where Litestream put the files of a bucket that was named without a path; see [`Catalogue::open`].
+    pub odd_root: Option<&'static str>,
     /// True if Litestream 0.3 generations lie under the same prefix.
     pub has_generations: bool,
 }
@@ -56,15 +61,41 @@ impl Catalogue {
                 catalogue.has_lineage = true;
             } else if meta.key.starts_with("generations/") {
                 catalogue.has_generations = true;
+            } else if let Some(root) = ODD_ROOTS
+                .into_iter()
+                .find(|root| meta.key.strip_prefix(root).is_some_and(|key| layout.parse(key).is_some()))
+            {
+                catalogue.odd_root = Some(root);
             }
         }
         catalogue.entries.sort_by_key(|e| (e.level, e.name.min, e.name.max));
         Ok(catalogue)
     }
 
+    /// The replica at a URL, wherever Litestream put it: it takes the path of a URL as it is written, so that `s3://bucket/` became
+    /// `/0000/…` and `s3://bucket` became `./0000/…`. For reading only: nobody should write there again.
+    pub async fn open(store: &Store) -> Result<(Store, Catalogue)> {
+        let catalogue = Catalogue::load(store).await?;
+        match catalogue.odd_root {
+            Some(root) if catalogue.entries.is_empty() => {
+                let below = store.below_odd_root(root);
+                let catalogue = Catalogue::load(&below).await?;
+                Ok((below, catalogue))
+            }
+            _ => Ok((store.clone(), catalogue)),
+        }
+    }
+
     /// True if a chain may begin with this file: it holds every page.
     pub fn is_base(&self, entry: &Entry) -> bool {
         entry.name.min == Txid::FIRST || (entry.level == Level::SYNC && self.images.contains(&entry.name.min))
+    }
+
+    /// The same without these objects, as if they had never been written.
+    pub fn without(&self, damaged: &BTreeSet<String>) -> Catalogue {
+        let mut left = self.clone();
+        left.entries.retain(|e| !damaged.contains(&e.key));
+        left
     }
 
     /// The largest TXID in any level.

@@ -96,6 +96,16 @@ pub enum Error {
         /// What is provable.
         hint: String,
     },
+    /// One object of the replica is missing, cut off, altered or not the one its name says.
+    #[error("replica damaged: {key}: {what}; {hint}")]
+    Object {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+        /// What is provable without it.
+        hint: String,
+    },
     /// Told to stop before the start was complete.
     #[error("stopped before it was done; nothing is lost, start again")]
     Stopped,
@@ -124,7 +134,9 @@ impl Error {
             Error::Io { .. } | Error::Stopped => Class::Retriable,
             // The disk under an encoder is full, or a stream broke: no object is damaged.
             Error::Ltx { source: ltx::Error::Io(_), .. } => Class::Retriable,
-            Error::Ltx { .. } | Error::Damaged { .. } | Error::Integrity { .. } => Class::Damaged,
+            Error::Ltx { .. } | Error::Damaged { .. } | Error::Object { .. } | Error::Integrity { .. } => {
+                Class::Damaged
+            }
             Error::Refused { .. } | Error::Nothing { .. } => Class::Refused,
         }
     }
@@ -136,6 +148,16 @@ impl Error {
             Error::Store(e) => !e.is_fenced(),
             Error::Io { .. } | Error::Ltx { source: ltx::Error::Io(_), .. } => true,
             _ => false,
+        }
+    }
+
+    /// The damaged object, where the error is about one.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Error::Object { key, .. } => Some(key),
+            Error::Ltx { source: ltx::Error::Io(_), .. } => None,
+            Error::Ltx { place, .. } => Some(place),
+            _ => None,
         }
     }
 

@@ -13,6 +13,8 @@ mod error;
 mod fleet;
 mod identity;
 mod layout;
+mod owner;
+mod proven;
 mod restore;
 mod state;
 mod table;
@@ -26,9 +28,14 @@ pub use fleet::{
 };
 pub use identity::{Identity, Lineage};
 pub use layout::{LINEAGE_KEY, Layout, Level};
+pub use owner::{OWNER_KEY, Owner};
+pub use proven::{By, How, PROVEN_KEY, Proven};
 pub use restore::{
-    Integrity, Point, Progress, RestoreOptions, RestorePlan, Restored, point_at, points, read_header, restore,
+    Applied, Budget, DRILL_KEY, Drill, DrillOptions, DrilledPoint, Finding, Follower, Goal, Integrity, Point,
+    Progress, Recovered, Recovery, RestoreOptions, RestorePlan, Restored, Verification, VerifyOptions, Way,
+    drill, point_at, points, read_header, refuse_foreign, refuse_open, restore, verify,
 };
+pub use restore::{init, v03};
 pub use state::StateDir;
 pub use write::{
     Config, Event, Finish, Host, Inbox, Pause, Step, Surroundings, Synced, Taken, Why, Writer, run,

@@ -25,5 +25,6 @@ pub use host::Host;
 pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
 
+pub(crate) use image::tabulate;
 pub(crate) use send::{Body, chunks, options};
 pub(crate) use start::{Plan, Remote, decide, stranger};

@@ -79,6 +79,12 @@ impl Store {
         Ok(Self { shared: self.shared.clone(), scope: Arc::from(format!("{}{prefix}/", self.scope)) })
     }
 
+    /// The same store seen from below a root that no key of ours may have (`/`, `./`): other programs' buckets hold such keys, and
+    /// they have to be readable.
+    pub fn below_odd_root(&self, root: &str) -> Self {
+        Self { shared: self.shared.clone(), scope: Arc::from(format!("{}{root}", self.scope)) }
+    }
+
     /// Which backend this is.
     pub fn kind(&self) -> Kind {
         self.shared.backend.kind()

@@ -2,80 +2,73 @@
 
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
-use crate::restore::execute::{Progress, blocking, check, missing};
-use crate::restore::target::Target;
-use bytes::Bytes;
+use crate::restore::object::{Fetch, Pages, blocking, check, damaged};
 use futures::{StreamExt, TryStreamExt};
 use ltx::{
-    HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, Piece, TRAILER_SIZE, decode_run,
+    HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, PageSize, Piece, TRAILER_SIZE, decode_run,
     parse_index_tail, verify_parts,
 };
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
-use store::Store;
 
 /// Compressed bytes of one part.
-const PART: u64 = 2 << 20;
+pub(super) const PART: u64 = 2 << 20;
 /// First guess of how much of the end holds the index.
 const TAIL: u64 = 64 << 10;
 
 /// An index larger than this goes to an unlinked file beside the output instead of into memory (P7).
 const INDEX_IN_MEMORY: u64 = 4 << 20;
 
-/// Fetches, verifies and applies `file`.
-pub(crate) async fn apply(
-    store: &Store,
+/// Fetches, verifies and decodes `file`.
+pub(super) async fn decode<P: Pages>(
+    fetch: &Fetch,
     file: &Entry,
-    newest: &Header,
-    target: &Arc<Target>,
-    parallelism: usize,
-    progress: &Arc<Progress>,
+    page_size: Option<PageSize>,
+    pages: &Arc<P>,
 ) -> Result<()> {
-    let head = get(store, file, 0..HEADER_SIZE as u64, progress).await?;
+    let (head, _) = fetch.part(file, 0..HEADER_SIZE as u64).await?;
     let head: [u8; HEADER_SIZE] = head[..].try_into().map_err(|_| short(file))?;
     let header = Header::from_bytes(&head).map_err(Error::ltx(&file.key))?;
-    check(file, &header, newest)?;
-    let (index, offset, trailer) = fetch_index(store, file, target, progress).await?;
+    check(file, &header, page_size)?;
+    let (index, offset, trailer) = fetch_index(fetch, file, &pages.scratch()).await?;
     let (parts, index) = parts(file, &header, index, offset)?;
 
     let pieces: Vec<Piece> = futures::stream::iter(parts)
         .map(|range| {
-            let (target, key, page_size) = (target.clone(), file.key.clone(), header.page_size);
+            let (pages, key, page_size) = (pages.clone(), file.key.clone(), header.page_size);
             async move {
-                let bytes = get(store, file, range.clone(), progress).await?;
+                let (bytes, taken) = fetch.part(file, range.clone()).await?;
                 blocking(move || {
+                    let _taken = taken;
                     let mut write =
-                        |pgno: u32, page: &[u8]| target.offer(pgno, page).map_err(ltx::Error::from);
+                        |pgno: u32, page: &[u8]| pages.offer(pgno, page).map_err(ltx::Error::from);
                     decode_run(&bytes, page_size, range.start, &mut write).map_err(Error::ltx(&key))
                 })
                 .await
             }
         })
-        .buffered(parallelism)
+        .buffered(fetch.parallelism)
         .try_collect()
         .await?;
     verify_parts(&head, pieces.into_iter(), index, &trailer).map_err(Error::ltx(&file.key))?;
     Ok(())
 }
 
-async fn get(store: &Store, file: &Entry, range: Range<u64>, progress: &Progress) -> Result<Bytes> {
-    let bytes = store.get_bytes(&file.key, Some(range)).await.map_err(|e| missing(e, file))?;
-    progress.add(bytes.len() as u64);
-    Ok(bytes)
-}
-
 /// The page index with terminator and length, its offset, and the trailer: one request, more for large indexes.
 async fn fetch_index(
-    store: &Store,
+    fetch: &Fetch,
     file: &Entry,
-    target: &Target,
-    progress: &Progress,
+    scratch: &Path,
 ) -> Result<(Box<dyn Read>, u64, [u8; TRAILER_SIZE])> {
     let mut from = file.size.saturating_sub(TAIL);
     loop {
-        let tail = get(store, file, from..file.size, progress).await?;
+        let (tail, _taken) = fetch.part(file, from..file.size).await?;
+        if tail.len() < TRAILER_SIZE {
+            return Err(short(file));
+        }
         let trailer = tail[tail.len() - TRAILER_SIZE..].try_into().map_err(|_| short(file))?;
         match parse_index_tail(&tail, file.size).map_err(Error::ltx(&file.key))? {
             IndexTail::Complete { index, offset, .. } => {
@@ -86,8 +79,7 @@ async fn fetch_index(
             IndexTail::NeedFrom(earlier) => {
                 // `earlier` is where the end-of-pages mark stands: six zero bytes before the index.
                 let offset = earlier + END_OF_PAGES;
-                let spooled =
-                    spool(store, file, earlier..file.size - TRAILER_SIZE as u64, target, progress).await?;
+                let spooled = spool(fetch, file, earlier..file.size - TRAILER_SIZE as u64, scratch).await?;
                 return Ok((Box::new(spooled), offset, trailer));
             }
         }
@@ -98,21 +90,14 @@ async fn fetch_index(
 const END_OF_PAGES: u64 = 6;
 
 /// A large index, in an unlinked file; the mark before it is checked and skipped.
-async fn spool(
-    store: &Store,
-    file: &Entry,
-    range: Range<u64>,
-    target: &Target,
-    progress: &Progress,
-) -> Result<BufReader<File>> {
-    let failed = || Error::io(target.temp(), "spool the page index beside");
-    let dir =
-        target.temp().parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    let mut spool = tempfile::tempfile_in(dir).map_err(failed())?;
+async fn spool(fetch: &Fetch, file: &Entry, range: Range<u64>, scratch: &Path) -> Result<BufReader<File>> {
+    let failed = || Error::io(scratch, "spool a page index in");
+    let mut spool = tempfile::tempfile_in(scratch).map_err(failed())?;
     let mut at = range.start;
     while at < range.end {
         let end = range.end.min(at + INDEX_IN_MEMORY);
-        spool.write_all(&get(store, file, at..end, progress).await?).map_err(failed())?;
+        let (bytes, _taken) = fetch.part(file, at..end).await?;
+        spool.write_all(&bytes).map_err(failed())?;
         at = end;
     }
     let mut mark = [0; END_OF_PAGES as usize];
@@ -144,8 +129,5 @@ fn parts(
 }
 
 fn short(file: &Entry) -> Error {
-    Error::Damaged {
-        what: format!("{} is shorter than its index says", file.key),
-        hint: "choose an older point with --txid".into(),
-    }
+    damaged(file, "it is shorter than its index says".into())
 }

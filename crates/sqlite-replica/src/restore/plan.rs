@@ -40,13 +40,28 @@ impl RestorePlan {
             }
             Some(reached) => Err(Error::Damaged {
                 what: format!("no file continues after TXID {reached}, and the replica goes on to {target}"),
-                hint: format!("everything up to {reached} is intact: restore it with --txid {reached}"),
+                hint: format!(
+                    "the chain is whole up to {reached}: restore that with --latest-valid or --txid {reached}"
+                ),
             }),
             None => Err(Error::Damaged {
                 what: "there is no full image to start from".into(),
                 hint: format!("the oldest file begins at {}", oldest(catalogue)),
             }),
         }
+    }
+
+    /// The plan that gets furthest towards `target` (or towards the newest), over whatever is left of the chain.
+    pub fn furthest(catalogue: &Catalogue, target: Option<Txid>) -> Option<RestorePlan> {
+        let target = target.or(catalogue.newest())?;
+        // An image behind a hole begins a chain of its own, so the newest base is right even where something before it is lost.
+        let files = chain(catalogue, target);
+        (!files.is_empty()).then_some(RestorePlan { files })
+    }
+
+    /// The object the plan ends with.
+    pub fn newest(&self) -> &Entry {
+        self.files.last().expect("a plan has at least one file")
     }
 
     /// The TXID the plan ends at.
@@ -57,6 +72,15 @@ impl RestorePlan {
     /// Bytes to fetch.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
+    }
+}
+
+/// Requests of a restore: one listing per thousand objects, one header, one per small object, and for large ones header, index and
+/// parts.
+impl RestorePlan {
+    /// How many, about: indexes of huge objects take a few more.
+    pub fn requests(&self) -> u64 {
+        2 + self.files.iter().map(|f| crate::restore::object::requests(f.size)).sum::<u64>()
     }
 }
 

@@ -1,11 +1,12 @@
 //! The file a restore writes: temporary until it is proven, then renamed into place (P2: never half a file under the final name).
 
 use crate::error::{Error, Result};
+use crate::restore::object::Pages;
+use crate::restore::proof::Proof;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A database being put together, page by page, newest version first.
 #[derive(Debug)]
@@ -14,21 +15,14 @@ pub(crate) struct Target {
     temp: PathBuf,
     output: PathBuf,
     page_size: usize,
-    commit: u32,
-    /// One bit per page: written by a newer file already (P7: 32 KiB per GiB of 4 KiB pages).
-    written: Vec<AtomicU64>,
-    count: AtomicU64,
-    /// XOR of the checksums of all written pages.
-    rolling: AtomicU64,
+    proof: Proof,
     finished: bool,
 }
 
 impl Target {
     /// Creates `<output>.restoring`, after checking that the volume has room for `commit` pages.
     pub(crate) fn create(output: &Path, page_size: usize, commit: u32) -> Result<Target> {
-        let mut name = output.file_name().unwrap_or_default().to_owned();
-        name.push(".restoring");
-        let temp = output.with_file_name(name);
+        let temp = temporary(output)?;
         let size = u64::from(commit) * page_size as u64;
         let dir = parent(output);
         let fs =
@@ -44,21 +38,26 @@ impl Target {
                 ),
             });
         }
+        let target = Target::open(temp, output, page_size, commit)?;
+        target.file.set_len(size).map_err(Error::io(&target.temp, "size"))?;
+        Ok(target)
+    }
+
+    /// One that somebody else fills, whose size is not known before.
+    pub(crate) fn blank(output: &Path) -> Result<Target> {
+        Target::open(temporary(output)?, output, 0, 0)
+    }
+
+    fn open(temp: PathBuf, output: &Path, page_size: usize, commit: u32) -> Result<Target> {
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
         let file = options.open(&temp).map_err(Error::io(&temp, "create"))?;
-        file.set_len(size).map_err(Error::io(&temp, "size"))?;
-        let words = commit as usize / 64 + 1;
-        Ok(Target {
-            file,
-            temp,
-            output: output.to_owned(),
-            page_size,
-            commit,
-            written: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            count: AtomicU64::new(0),
-            rolling: AtomicU64::new(0),
-            finished: false,
-        })
+        let output = output.to_owned();
+        Ok(Target { file, temp, output, page_size, proof: Proof::new(commit), finished: false })
+    }
+
+    /// The open temporary file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// The temporary file.
@@ -66,29 +65,9 @@ impl Target {
         &self.temp
     }
 
-    /// Writes a page unless a newer file has written it, or it lies beyond the final size.
-    pub(crate) fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
-        if pgno > self.commit {
-            return Ok(());
-        }
-        let bit = 1 << (pgno % 64);
-        if self.written[(pgno / 64) as usize].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-            return Ok(());
-        }
-        self.rolling.fetch_xor(ltx::checksum::page_checksum(pgno, page), Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.file.write_all_at(page, u64::from(pgno - 1) * self.page_size as u64)
-    }
-
-    /// Pages that no file of the plan held.
-    pub(crate) fn missing(&self, lock_page: u32) -> u64 {
-        let expected = u64::from(self.commit) - u64::from(lock_page <= self.commit);
-        expected - self.count.load(Ordering::Relaxed)
-    }
-
-    /// The rolling checksum of what was written.
-    pub(crate) fn rolling(&self) -> u64 {
-        self.rolling.load(Ordering::Relaxed) | ltx::checksum::FLAG
+    /// What has been written.
+    pub(crate) fn proof(&self) -> &Proof {
+        &self.proof
     }
 
     /// Makes the file durable and gives it its name. A database already there, and its `-wal` and `-shm`, which must never meet
@@ -116,6 +95,20 @@ impl Target {
     }
 }
 
+impl Pages for Target {
+    /// Writes a page unless a newer file has written it, or it lies beyond the final size.
+    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
+        if self.proof.accept(pgno, page) {
+            self.file.write_all_at(page, u64::from(pgno - 1) * self.page_size as u64)?;
+        }
+        Ok(())
+    }
+
+    fn scratch(&self) -> PathBuf {
+        parent(&self.output).to_owned()
+    }
+}
+
 impl Drop for Target {
     fn drop(&mut self) {
         if !self.finished {
@@ -125,11 +118,24 @@ impl Drop for Target {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+/// The name of the temporary file; what an interrupted restore left under it would count as taken space, and is removed.
+fn temporary(output: &Path) -> Result<PathBuf> {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(".restoring");
+    let temp = output.with_file_name(name);
+    match fs::remove_file(&temp) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&temp, "remove")(e)),
+        _ => Ok(temp),
+    }
+}
+
+/// The directory a file is in.
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// A name with something behind it: `db` and `-wal`.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

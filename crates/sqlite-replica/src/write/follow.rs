@@ -5,6 +5,7 @@
 //! whoever calls it decides when the next one comes, which is what makes it a step of a simulation (decision 0006).
 
 use crate::error::{Class, Error, Result};
+use crate::restore::init::remember_good;
 use crate::write::engine::{Finish, Writer};
 use crate::write::event::Event;
 use crate::write::flight::Flight;
@@ -99,6 +100,8 @@ impl Writer {
         if let Some(deadline) = self.following.drain_until {
             if idle {
                 self.state.save(self.record.clone(), true)?;
+                // The next start of the pod need not read an untouched file to know that it is whole.
+                remember_good(&self.config.database, self.state.dir())?;
                 self.tell(Event::CaughtUp);
                 return Ok(Step::Done(Finish::Complete));
             }

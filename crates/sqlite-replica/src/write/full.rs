@@ -3,6 +3,7 @@
 use crate::claim::new_stamp;
 use crate::error::{Error, Result};
 use crate::layout;
+use crate::owner::Owner;
 use crate::state::{Data, Intent, Mark};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
@@ -93,10 +94,22 @@ impl Writer {
         }
         self.heard();
         self.state.save(self.record.clone(), true)?;
+        self.note_owner();
         let took = Duration::from_nanos(self.clock.monotonic_ns() - started);
         let taken = self.taken();
         self.tell(Event::Durable { txid: txid.get(), bytes, taken, db_pages: commit, lag: took, put: took });
         Ok(())
+    }
+
+    /// Owner and mode of the file, which no LTX file carries (trap 2). A note: without it a restored file belongs to whoever restored
+    /// it, so a store that does not take it stops nothing.
+    fn note_owner(&self) {
+        let store = self.store.clone();
+        let noted = Owner::of(&self.config.database)
+            .and_then(|owner| self.ask(async move { owner.save(&store).await }));
+        if let Err(error) = noted {
+            tracing::warn!(database = %self.config.database.display(), %error, "owner and mode could not be noted");
+        }
     }
 
     /// An image that is not TXID 1 looks like any other file; this empty side object tells a restore that a chain may begin

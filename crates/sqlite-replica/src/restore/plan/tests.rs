@@ -58,3 +58,11 @@ fn nothing_and_no_base_are_told_apart() {
     assert!(matches!(RestorePlan::new(&catalogue(&[(0, 2, 2)]), None), Err(Error::Damaged { .. })));
     assert!(matches!(RestorePlan::new(&catalogue(&[(0, 1, 1)]), txid(2)), Err(Error::Nothing { .. })));
 }
+
+#[test]
+fn the_furthest_plan_goes_as_far_as_the_chain_holds() {
+    let c = catalogue(&[(0, 1, 1), (0, 2, 2), (0, 4, 4)]);
+    assert_eq!(spans(&RestorePlan::furthest(&c, None).unwrap()), [(0, 1, 1), (0, 2, 2)]);
+    assert_eq!(spans(&RestorePlan::furthest(&c, txid(1)).unwrap()), [(0, 1, 1)]);
+    assert!(RestorePlan::furthest(&catalogue(&[(0, 2, 2)]), None).is_none());
+}

@@ -1,0 +1,90 @@
+//! The side object `highwater/proven.json`: up to where the replica has been read back and found whole.
+//!
+//! Written by whoever proved it (the sidecar, `restore verify --record`, a drill); retention never crosses it (P3). It only moves
+//! forward, except when a later proof finds that what was proven is damaged now.
+
+use crate::error::{Error, Result};
+use clock::UnixMs;
+use ltx::Txid;
+use serde::{Deserialize, Serialize};
+use store::{PutOptions, Store};
+
+/// Key below the replica.
+pub const PROVEN_KEY: &str = "highwater/proven.json";
+
+/// Who proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The writer's own upkeep.
+    Sidecar,
+    /// `restore verify`.
+    Verify,
+    /// `restore drill`.
+    Drill,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// The listing: no gap.
+    Chain,
+    /// Every byte of the chain, its checksums, and the rolling checksum of the result.
+    Bytes,
+    /// A restored database, checked by SQLite.
+    Restore,
+}
+
+/// The document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// Version of this document: 1.
+    pub format: u32,
+    /// Newest TXID proven, 16 hex digits.
+    pub through: String,
+    /// When, RFC 3339.
+    pub at: String,
+    /// By whom.
+    pub by: By,
+    /// How.
+    pub how: How,
+}
+
+impl Proven {
+    /// A proof of everything up to `through`.
+    pub fn new(through: Txid, at: UnixMs, by: By, how: How) -> Proven {
+        Proven { format: 1, through: through.to_string(), at: clock::format_unix_ms(at), by, how }
+    }
+
+    /// Newest TXID proven.
+    pub fn txid(&self) -> Option<Txid> {
+        self.through.parse().ok()
+    }
+
+    /// Reads it; `None` if nothing was ever proven.
+    pub async fn load(store: &Store) -> Result<Option<Proven>> {
+        let bytes = match store.get_bytes(PROVEN_KEY, None).await {
+            Ok(bytes) => bytes,
+            Err(store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let unreadable = |what: String| Error::Damaged {
+            what: format!("{PROVEN_KEY}: {what}"),
+            hint: "it is a note, no data: `restore verify --record` writes it anew".into(),
+        };
+        let proven: Proven = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if proven.format != 1 || proven.txid().is_none() {
+            return Err(unreadable("not of a kind that this version knows".into()));
+        }
+        Ok(Some(proven))
+    }
+
+    /// Writes it.
+    pub async fn save(&self, store: &Store) -> Result<()> {
+        let body = serde_json::to_vec_pretty(self).expect("plain fields serialise");
+        let json = PutOptions { content_type: Some("application/json".into()), ..PutOptions::overwrite() };
+        store.put(PROVEN_KEY, body.into(), &json).await?;
+        Ok(())
+    }
+}

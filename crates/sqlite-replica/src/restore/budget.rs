@@ -1,0 +1,49 @@
+//! How many bytes of objects restores hold in memory at once (P7): one budget for all that run side by side.
+//!
+//! Two kinds are counted apart. Objects fetched ahead of their turn wait until those before them are applied; parts of the object
+//! that is being applied never wait for anything but the processor. If both drew on one pool, waiting ones could keep the parts out
+//! that they wait for.
+
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of each kind; what is beside them (decoders, connections, SQLite) stays below as much again.
+const AHEAD: usize = 20 << 20;
+const PARTS: usize = 20 << 20;
+/// Permits count this many bytes.
+const UNIT: u64 = 4096;
+
+/// Shared by clones.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    ahead: Arc<Semaphore>,
+    parts: Arc<Semaphore>,
+}
+
+/// Bytes taken out of a budget until dropped.
+pub(crate) type Taken = OwnedSemaphorePermit;
+
+impl Default for Budget {
+    fn default() -> Self {
+        let pool = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT as usize));
+        Budget { ahead: pool(AHEAD), parts: pool(PARTS) }
+    }
+}
+
+impl Budget {
+    /// For an object that is fetched before its turn.
+    pub(crate) async fn ahead(&self, bytes: u64) -> Taken {
+        take(&self.ahead, bytes, AHEAD).await
+    }
+
+    /// For a part of the object whose turn it is.
+    pub(crate) async fn part(&self, bytes: u64) -> Taken {
+        take(&self.parts, bytes, PARTS).await
+    }
+}
+
+/// First come, first served; what is larger than everything there is takes everything.
+async fn take(pool: &Arc<Semaphore>, bytes: u64, all: usize) -> Taken {
+    let units = bytes.div_ceil(UNIT).min(all as u64 / UNIT) as u32;
+    pool.clone().acquire_many_owned(units).await.expect("a budget is never closed")
+}

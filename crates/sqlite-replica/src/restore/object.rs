@@ -1,0 +1,172 @@
+//! One object of a replica becomes pages: the only place that knows how objects are fetched and decoded.
+//!
+//! Opening fetches a small object whole and, so that it can be done ahead of its turn, nothing of a large one; [`Fetch::pages`]
+//! decodes, verifies every checksum on the way and hands each page to a [`Pages`]. A page is handed over before the end of its
+//! object is verified: whoever collects pages throws them away if this fails (P2). Damage is an [`Error::Object`] that names the
+//! object, or an [`Error::Ltx`] whose place is its key.
+
+use crate::catalogue::Entry;
+use crate::error::{Error, Result};
+use crate::restore::budget::{Budget, Taken};
+use crate::restore::large;
+use crate::restore::progress::Progress;
+use bytes::Bytes;
+use ltx::{Decoder, HEADER_SIZE, Header, PageSize};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::Store;
+
+/// Objects up to this size are fetched whole.
+const SMALL: u64 = 4 << 20;
+
+/// Requests that an object of this size takes.
+pub(crate) fn requests(size: u64) -> u64 {
+    if size <= SMALL { 1 } else { 2 + size.div_ceil(large::PART) }
+}
+
+/// Where pages go; called from several threads.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// Takes one page.
+    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()>;
+    /// A directory for unlinked scratch files, and the place named when a page could not be taken.
+    fn scratch(&self) -> PathBuf;
+}
+
+/// Everything that fetching needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetch {
+    pub(crate) store: Store,
+    pub(crate) budget: Budget,
+    /// Requests in flight.
+    pub(crate) parallelism: usize,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// An object whose turn has come, or will.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    entry: Entry,
+    whole: Option<(Bytes, Taken)>,
+}
+
+impl Fetch {
+    /// Fetches what should be there before the object's turn.
+    pub(crate) async fn open(&self, entry: Entry) -> Result<Opened> {
+        if entry.size > SMALL {
+            return Ok(Opened { entry, whole: None });
+        }
+        let taken = self.budget.ahead(entry.size).await;
+        let bytes = self.store.get_bytes(&entry.key, None).await.map_err(|e| missing(e, &entry))?;
+        self.progress.add(bytes.len() as u64);
+        Ok(Opened { entry, whole: Some((bytes, taken)) })
+    }
+
+    /// Decodes and verifies the object; every page goes to `pages`. `page_size` is that of the chain, where one is known.
+    pub(crate) async fn pages<P: Pages>(
+        &self,
+        opened: Opened,
+        page_size: Option<PageSize>,
+        pages: &Arc<P>,
+    ) -> Result<()> {
+        let Opened { entry, whole } = opened;
+        let done = match whole {
+            None => large::decode(self, &entry, page_size, pages).await,
+            Some((bytes, taken)) => {
+                let (entry, pages) = (entry.clone(), pages.clone());
+                blocking(move || {
+                    let _taken = taken;
+                    small(&entry, &bytes, page_size, &*pages)
+                })
+                .await
+            }
+        };
+        // A page that could not be written is not the object's fault.
+        done.map_err(|error| match error {
+            Error::Ltx { source: ltx::Error::Io(source), .. } => {
+                Error::Io { path: pages.scratch(), doing: "write pages to", source }
+            }
+            other => other,
+        })
+    }
+
+    /// A range of the object whose turn it is.
+    pub(crate) async fn part(&self, entry: &Entry, range: Range<u64>) -> Result<(Bytes, Taken)> {
+        let taken = self.budget.part(range.end - range.start).await;
+        let bytes = self.store.get_bytes(&entry.key, Some(range)).await.map_err(|e| missing(e, entry))?;
+        self.progress.add(bytes.len() as u64);
+        Ok((bytes, taken))
+    }
+}
+
+fn small(entry: &Entry, bytes: &Bytes, page_size: Option<PageSize>, pages: &impl Pages) -> Result<()> {
+    let damaged = || Error::ltx(&entry.key);
+    let mut decoder = Decoder::new(&bytes[..]).map_err(damaged())?;
+    check(entry, decoder.header(), page_size)?;
+    let mut page = vec![0; decoder.header().page_size.bytes()];
+    while let Some(pgno) = decoder.next_page(&mut page).map_err(damaged())? {
+        pages.offer(pgno, &page).map_err(ltx::Error::from).map_err(damaged())?;
+    }
+    Ok(())
+}
+
+/// An object must say in its header what its name and the chain say.
+pub(crate) fn check(entry: &Entry, header: &Header, page_size: Option<PageSize>) -> Result<()> {
+    if (header.min_txid, header.max_txid) != (entry.name.min, entry.name.max) {
+        let what = format!(
+            "it is another object than its name says: its header has TXID {}-{}",
+            header.min_txid, header.max_txid
+        );
+        return Err(damaged(entry, what));
+    }
+    match page_size.filter(|size| *size != header.page_size) {
+        None => Ok(()),
+        Some(size) => {
+            let what =
+                format!("it has pages of {} bytes in a chain of {}", header.page_size.get(), size.get());
+            Err(damaged(entry, what))
+        }
+    }
+}
+
+/// The header of an object: one ranged GET.
+pub async fn read_header(store: &Store, entry: &Entry) -> Result<Header> {
+    let short = |size: u64| damaged(entry, format!("{size} bytes are too few for a header"));
+    // Not asked for what is not there: a store answers a range of an empty object with an error of its own.
+    if entry.size < HEADER_SIZE as u64 {
+        return Err(short(entry.size));
+    }
+    let bytes =
+        store.get_bytes(&entry.key, Some(0..HEADER_SIZE as u64)).await.map_err(|e| missing(e, entry))?;
+    let bytes: [u8; HEADER_SIZE] = bytes[..].try_into().map_err(|_| short(bytes.len() as u64))?;
+    Ok(Header::from_bytes(&bytes).map_err(Error::ltx(&entry.key))?.header)
+}
+
+/// Damage of one object.
+pub(crate) fn damaged(entry: &Entry, what: String) -> Error {
+    Error::Object {
+        key: entry.key.clone(),
+        what,
+        hint: "restore the newest provable point with --latest-valid, or choose one of `restore list`".into(),
+    }
+}
+
+/// A listed object that is not there any more was deleted under us: say so.
+pub(crate) fn missing(error: store::Error, entry: &Entry) -> Error {
+    match error {
+        store::Error::NotFound { .. } => damaged(entry, GONE.into()),
+        store::Error::Corrupt { what, .. } => damaged(entry, what),
+        other => other.into(),
+    }
+}
+
+/// What an object is that was listed and cannot be read: retention may have removed it meanwhile.
+pub(crate) const GONE: &str = "it was listed and is gone";
+
+/// Runs CPU or disk work off the runtime's thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.expect("the work does not panic")
+}

@@ -1,0 +1,114 @@
+//! The damage matrix: each kind of object × missing, cut off, altered, exchanged. `damage.txt` holds what has to come of each.
+
+use crate::scene::{Scene, rows};
+use sqlite_replica::{Class, Goal, Integrity, Progress, RestoreOptions, VerifyOptions, verify};
+use std::sync::Arc;
+use store::PutOptions;
+
+const TABLE: &str = include_str!("damage.txt");
+
+async fn object(scene: &Scene, kind: &str) -> String {
+    let keys: Vec<String> = scene
+        .store
+        .list_all("")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|o| o.key)
+        .filter(|k| k.starts_with("0000/"))
+        .collect();
+    match kind {
+        "image" => keys[0].clone(),
+        // 1 image, then a claim and a sync for each of three further rounds.
+        "claim" => keys[3].clone(),
+        "sync" => keys[4].clone(),
+        "newest" => keys[6].clone(),
+        "lineage" => "highwater/lineage.json".into(),
+        "owner" => "highwater/owner.json".into(),
+        other => panic!("{other}"),
+    }
+}
+
+async fn put(scene: &Scene, key: &str, bytes: Vec<u8>) {
+    scene.store.put(key, bytes.into(), &PutOptions::overwrite()).await.unwrap();
+}
+
+async fn harm(scene: &Scene, key: &str, how: &str) {
+    let bytes = scene.store.get_bytes(key, None).await.unwrap().to_vec();
+    match how {
+        "missing" => scene.store.delete_all(&[key.to_owned()]).await.unwrap(),
+        "truncated" => put(scene, key, bytes[..bytes.len() * 2 / 3].to_vec()).await,
+        "emptied" => put(scene, key, Vec::new()).await,
+        "flipped" => {
+            let mut bytes = bytes;
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x10;
+            put(scene, key, bytes).await;
+        }
+        // An intact object of the same name, from a replica of another database.
+        "swapped" => {
+            let other = Scene::new();
+            other.history(4).await;
+            put(scene, key, other.store.get_bytes(key, None).await.unwrap().to_vec()).await;
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn p2_damage_is_named_and_the_newest_provable_point_is_given_back() {
+    for line in TABLE.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [kind, how, point] = words[..] else { panic!("{line}") };
+        let scene = Scene::new();
+        scene.history(4).await;
+        let key = object(&scene, kind).await;
+        harm(&scene, &key, how).await;
+        let options = VerifyOptions {
+            all: false,
+            full: false,
+            scratch: scene.path().to_owned(),
+            restore: RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() },
+        };
+        let plain = scene.restore(Goal::Newest, false).await;
+        let found = verify(&scene.store, &options, &Arc::new(Progress::default())).await.unwrap();
+        let best = scene.restore(Goal::Newest, true).await;
+        if point == "harmless" {
+            assert_eq!(plain.unwrap().restored.txid, "0000000000000007", "{line}");
+            assert!(found.ok, "{line}: {found:?}");
+            continue;
+        }
+        // Named, whether a hole or an object; nothing is restored unasked.
+        let error = plain.unwrap_err();
+        assert_eq!(error.class(), Class::Damaged, "{line}: {error}");
+        assert!(!found.ok && !found.findings.is_empty(), "{line}: {found:?}");
+        if how != "missing" {
+            assert!(error.to_string().contains(&key), "{line}: {error}");
+            assert!(found.findings.iter().any(|f| f.key == key), "{line}: {found:?}");
+        }
+        if point == "nothing" {
+            assert_eq!(found.provable, None, "{line}");
+            assert_eq!(best.unwrap_err().class(), Class::Damaged, "{line}");
+            continue;
+        }
+        assert_eq!(found.provable.as_deref(), Some(&*format!("{point:0>16}")), "{line}: {found:?}");
+        let best = best.unwrap_or_else(|e| panic!("{line}: {e}"));
+        assert_eq!(best.restored.txid, format!("{point:0>16}"), "{line}");
+        assert!(best.restored.proven, "{line}");
+        let expected = 20 * (1 + (point.parse::<i64>().unwrap() - 1) / 2);
+        assert_eq!(rows(&scene.path().join("out.db")), expected, "{line}");
+    }
+}
+
+/// Nothing is ever changed by looking, and nothing has to be deleted by hand.
+#[tokio::test]
+async fn p3_looking_and_restoring_change_no_object() {
+    let scene = Scene::new();
+    scene.history(3).await;
+    let key = object(&scene, "sync").await;
+    harm(&scene, &key, "flipped").await;
+    let before = scene.store.list_all("").await.unwrap();
+    let _ = scene.restore(Goal::Newest, false).await;
+    scene.restore(Goal::Newest, true).await.unwrap();
+    assert_eq!(scene.store.list_all("").await.unwrap(), before);
+}
