@@ -140,3 +140,42 @@ pub static LITESTREAM: &[(&str, Kind, Metric)] = &[
     ("litestream_replica_operation_total", Counter, S3_REQUESTS_TOTAL),
     ("litestream_replica_operation_bytes", Counter, S3_TRANSFERRED_BYTES_TOTAL),
 ];
+
+table! {
+    /// What `etcd-shipper` knows about snapshots: from the objects in the store, so that a job needs no scrape.
+    ETCD {
+        ETCD_LAST_SUCCESS_TIMESTAMP_SECONDS = Gauge, "highwater_etcd_snapshot_last_success_timestamp_seconds", ["cluster", "destination"], "When the newest proven snapshot was taken.";
+        ETCD_SIZE_BYTES = Gauge, "highwater_etcd_snapshot_size_bytes", ["cluster", "destination", "kind"], "Size of the newest proven snapshot: body or stored.";
+        ETCD_COUNT = Gauge, "highwater_etcd_snapshot_count", ["cluster", "destination"], "Proven snapshots.";
+        ETCD_LAST_ATTEMPT_TIMESTAMP_SECONDS = Gauge, "highwater_etcd_snapshot_last_attempt_timestamp_seconds", ["cluster", "destination"], "When a run last ended, whatever came of it.";
+        ETCD_LAST_EXIT_CODE = Gauge, "highwater_etcd_snapshot_last_exit_code", ["cluster", "destination"], "Exit code of the last run.";
+        ETCD_REVISION = Gauge, "highwater_etcd_snapshot_revision", ["cluster", "destination"], "Revision of the newest proven snapshot.";
+        ETCD_KEYS = Gauge, "highwater_etcd_snapshot_keys", ["cluster", "destination"], "Keys in the newest proven snapshot.";
+        ETCD_VERIFY_LEVEL = Gauge, "highwater_etcd_verify_level", ["cluster", "destination"], "Level of proof of the newest proven snapshot, 1 to 5.";
+        ETCD_HASHKV_MATCH = Gauge, "highwater_etcd_hashkv_match", ["cluster", "destination"], "The last snapshot against live members: 1 equal, 0 different, -1 unknown.";
+        ETCD_STREAM_SECONDS = Gauge, "highwater_etcd_stream_seconds", ["cluster", "destination"], "How long the last run held the member's read transaction.";
+        ETCD_UPLOAD_SECONDS = Gauge, "highwater_etcd_upload_seconds", ["cluster", "destination"], "How long the last upload and its reading back took.";
+        ETCD_OBJECTS = Gauge, "highwater_etcd_objects", ["cluster", "destination", "state"], "Snapshots by what retention says of them.";
+        ETCD_RETENTION_BACKLOG = Gauge, "highwater_etcd_retention_backlog", ["cluster", "destination"], "Snapshots that are due and were not deleted.";
+        ETCD_OLDEST_KEPT_TIMESTAMP_SECONDS = Gauge, "highwater_etcd_oldest_kept_timestamp_seconds", ["cluster", "destination"], "When the oldest proven snapshot was taken.";
+        ETCD_INTERVAL_SECONDS = Gauge, "highwater_etcd_snapshot_interval_seconds", ["cluster", "destination"], "How often a snapshot is due.";
+        ETCD_DB_SIZE_BYTES = Gauge, "highwater_etcd_db_size_bytes", ["cluster", "destination"], "Size of the member's database file.";
+        ETCD_DB_IN_USE_BYTES = Gauge, "highwater_etcd_db_in_use_bytes", ["cluster", "destination"], "Bytes of it that are in use.";
+        ETCD_CLOCK_OFFSET_SECONDS = Gauge, "highwater_etcd_clock_offset_seconds", ["cluster", "destination"], "The store's clock minus the job's.";
+    }
+}
+
+table! {
+    /// What the exporter knows about the replicas of all rooms, from their status objects.
+    EXPORTER {
+        BACKUP_LAST_OBJECT_TIMESTAMP_SECONDS = Gauge, "highwater_backup_last_object_timestamp_seconds", ["app", "kind", "name"], "Time of the newest restore point.";
+        BACKUP_SIZE_BYTES = Gauge, "highwater_backup_size_bytes", ["app", "kind", "name"], "Size of the newest restore point.";
+        BACKUP_PROVEN_TIMESTAMP_SECONDS = Gauge, "highwater_backup_proven_timestamp_seconds", ["app", "kind", "name"], "When a restore point was last proven.";
+        DRILL_LAST_RESULT = Gauge, "highwater_drill_last_result", ["app", "kind", "name"], "1 when the last drill restored, else 0.";
+        DRILL_LAST_SUCCESS_TIMESTAMP_SECONDS = Gauge, "highwater_drill_last_success_timestamp_seconds", ["app", "kind", "name"], "When a drill last restored; absent after a failed one.";
+        DRILL_DURATION_SECONDS = Gauge, "highwater_drill_duration_seconds", ["app", "kind", "name"], "How long the last drill took.";
+        DRILL_INTERVAL_SECONDS = Gauge, "highwater_drill_interval_seconds", ["app", "kind", "name"], "How often a drill is due.";
+        EXPORTER_LAST_SUCCESS_TIMESTAMP_SECONDS = Gauge, "highwater_exporter_last_success_timestamp_seconds", ["destination"], "When the store was last read completely.";
+        EXPORTER_UNREADABLE = Gauge, "highwater_exporter_unreadable_objects", ["destination"], "Status objects that could not be read.";
+    }
+}

@@ -7,6 +7,8 @@
 
 pub mod app;
 pub mod diskfull;
+pub mod etcd;
+pub mod pki;
 pub mod procs;
 pub mod rng;
 pub mod s3;

@@ -17,7 +17,7 @@ mod multipart;
 mod operation;
 mod protocol;
 mod throttle;
-mod tls;
+pub(crate) mod tls;
 
 #[cfg(test)]
 mod fault_tests;

@@ -97,3 +97,36 @@ pub(crate) fn go_program(module: &str, version: &str, name: &str) -> Option<Path
     }
     program.canonicalize().ok()
 }
+
+/// `etcd`, `etcdctl` and `etcdutl` of one version in one directory; `None` if they cannot be had. Their modules replace
+/// others, so `go install` refuses them; a small module that requires them does not.
+pub(crate) fn etcd(version: &str) -> Option<PathBuf> {
+    const PROGRAMS: [(&str, &str); 3] = [
+        ("etcdutl", "go.etcd.io/etcd/etcdutl/v3"),
+        ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+    ];
+    let dir = cache().join(format!("etcd-{version}"));
+    if !PROGRAMS.iter().all(|(name, _)| dir.join(name).is_file()) {
+        std::fs::create_dir_all(&dir).ok()?;
+        let imports: String = PROGRAMS.iter().map(|(_, path)| format!("import _ \"{path}\"\n")).collect();
+        std::fs::write(dir.join("go.mod"), "module etcd-tools\n\ngo 1.24\n").ok()?;
+        std::fs::write(dir.join("tools.go"), format!("//go:build tools\n\npackage tools\n\n{imports}"))
+            .ok()?;
+        println!("building etcd {version}");
+        let go = |args: &[&str]| {
+            let status = Command::new("go").args(args).current_dir(&dir).env("GOFLAGS", "").status();
+            status.is_ok_and(|status| status.success())
+        };
+        let wanted: Vec<String> = PROGRAMS.iter().map(|(_, path)| format!("{path}@{version}")).collect();
+        let mut get = vec!["get"];
+        get.extend(wanted.iter().map(String::as_str));
+        let built = go(&get)
+            && go(&["mod", "tidy"])
+            && PROGRAMS.iter().all(|(name, path)| go(&["build", "-o", name, path]));
+        if !built {
+            return None;
+        }
+    }
+    dir.canonicalize().ok()
+}

@@ -47,7 +47,7 @@ impl Identity {
     }
 }
 
-fn params(names: &[&str], serial: u64) -> CertificateParams {
+pub(crate) fn params(names: &[&str], serial: u64) -> CertificateParams {
     let names: Vec<_> = names.iter().map(|name| name.to_string()).collect();
     let mut params = CertificateParams::new(names).expect("the names are valid");
     params.serial_number = Some(serial.into());
@@ -56,19 +56,27 @@ fn params(names: &[&str], serial: u64) -> CertificateParams {
 }
 
 fn pem(der: &[u8]) -> String {
+    pem_of("CERTIFICATE", der)
+}
+
+pub(crate) fn pem_of(label: &str, der: &[u8]) -> String {
     let text = base64(der);
     let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// An ECDSA P-256 key as `rcgen` wants it.
-struct Key {
+pub(crate) struct Key {
     pkcs8: Vec<u8>,
     pair: EcdsaKeyPair,
 }
 
 impl Key {
-    fn generate() -> Key {
+    pub(crate) fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    pub(crate) fn generate() -> Key {
         let random = SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("a key");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random);

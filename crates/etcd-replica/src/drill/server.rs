@@ -1,0 +1,90 @@
+//! A real etcd over a restored directory: loopback only, killed when the drill is over, whatever happens.
+
+use super::Tools;
+use crate::source::Etcd;
+use crate::{Error, Result};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long etcd may take to read its data and elect itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+const STEP: Duration = Duration::from_millis(100);
+
+/// A running etcd; killed on drop.
+pub(super) struct Server {
+    child: Child,
+    client: Option<Etcd>,
+    log: PathBuf,
+}
+
+impl Server {
+    pub(super) async fn start(tools: &Tools, data: &Path, scratch: &Path) -> Result<Self> {
+        let (client, peer) = (free_port()?, free_port()?);
+        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let log = scratch.join("etcd.log");
+        let out = std::fs::File::create(&log).map_err(Error::local("create etcd's log"))?;
+        let child = Command::new(&tools.etcd)
+            // It serves one question on loopback; the architecture does not matter.
+            .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH.replace("aarch64", "arm64"))
+            .args(["--name", "drill", "--data-dir"])
+            .arg(data)
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--log-level", "warn"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(out)
+            .spawn()
+            .map_err(Error::local("start etcd"))?;
+        let mut server = Self { child, client: None, log };
+        let waiting = tokio::time::timeout(PATIENCE, server.wait(&client)).await;
+        waiting
+            .map_err(|_| Error::Source(format!("the restored etcd does not serve: {}", server.said())))??;
+        Ok(server)
+    }
+
+    async fn wait(&mut self, url: &str) -> Result<()> {
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(Error::Damaged(format!(
+                    "etcd ended with {status} on the restored data: {}",
+                    self.said()
+                )));
+            }
+            if let Ok(etcd) = Etcd::open(url, None).await
+                && etcd.count(b"\0highwater").await.is_ok()
+            {
+                self.client = Some(etcd);
+                return Ok(());
+            }
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    pub(super) fn client(&self) -> &Etcd {
+        self.client.as_ref().expect("start waits for it")
+    }
+
+    fn said(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().last().unwrap_or("nothing").chars().take(400).collect()
+    }
+
+    pub(super) async fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> Result<u16> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    Ok(port.map_err(Error::local("find a free port on loopback"))?.port())
+}

@@ -1,0 +1,234 @@
+//! What is in a snapshot: one walk over everything, or a few where a cluster has very many rows.
+//!
+//! The walk proves the structure and gathers: revision, the hash that `etcdutl snapshot status` prints, keys per resource,
+//! whose cluster it is, and per row whether HashKV keeps it. Which revision of a key is its newest is found in
+//! a map of hashed keys; with more rows than [`KEYS_PER_PASS`] the keys are split by their hash into passes, so that memory does
+//! not grow with the cluster (P7).
+
+use super::hashkv::Kept;
+use super::kubernetes::{self, BOOTSTRAP, KUBE_SYSTEM};
+use super::row::{KEY_BUCKET, META_BUCKET, Row, main_revision};
+use super::wire::Fields;
+use super::{Shape, hashkv};
+use crate::bolt::{Entry, ReadAt, Tree, Walked};
+use crate::{Error, Result};
+use crc_fast::{CrcAlgorithm, Digest};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+
+/// Most keys whose newest revision is remembered at a time: about 20 MiB.
+pub(crate) const KEYS_PER_PASS: usize = 400_000;
+/// Most different resources that are counted by name.
+const MAX_RESOURCES: usize = 2_000;
+/// Where the others are counted.
+const OTHERS: &str = "(others)";
+
+/// What a snapshot holds.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// Newest revision.
+    pub revision: i64,
+    /// Revision to which the history was compacted; -1 if it never was.
+    pub compact_revision: i64,
+    /// What `etcdutl snapshot status` prints as hash.
+    pub status_hash: u32,
+    /// Entries of all buckets: what 3.4's `snapshot status` prints as total keys.
+    pub entries: u64,
+    /// Keys that exist at [`Self::revision`]: what 3.5 and later print.
+    pub keys: u64,
+    /// Existing keys per Kubernetes resource.
+    pub resources: BTreeMap<String, u64>,
+    /// UID of the namespace kube-system: whose cluster this is.
+    pub kube_system_uid: Option<String>,
+    /// Name of the K3s bootstrap data and its sealed bytes.
+    pub bootstrap: Option<(String, Vec<u8>)>,
+    /// Storage version that the file states (3.6 and later), or the oldest that its keys imply.
+    pub storage_version: String,
+    /// Raft term, where the file has one.
+    pub term: Option<u64>,
+    /// Raft index up to which the file is applied.
+    pub consistent_index: Option<u64>,
+    /// Pages that are in use.
+    pub pages: u64,
+    pub(crate) kept: Kept,
+}
+
+/// The newest revision of each hashed key, of one pass.
+type Newest = HashMap<u128, (u32, bool)>;
+
+struct Gather {
+    crc: Digest,
+    rows: u64,
+    revision: i64,
+    newest: Option<Newest>,
+    limit: usize,
+    meta: BTreeMap<Vec<u8>, Vec<u8>>,
+    uid: Option<String>,
+    bootstrap: Option<(String, Vec<u8>)>,
+}
+
+/// Walks the whole snapshot; see the module.
+pub fn prove(file: &dyn ReadAt, shape: &Shape) -> Result<Content> {
+    prove_within(file, shape, KEYS_PER_PASS)
+}
+
+pub(crate) fn prove_within(file: &dyn ReadAt, shape: &Shape, limit: usize) -> Result<Content> {
+    let tree = Tree::new(file, shape.meta);
+    let mut gather = Gather {
+        crc: Digest::new(CrcAlgorithm::Crc32Iscsi),
+        rows: 0,
+        revision: 0,
+        newest: Some(Newest::new()),
+        limit,
+        meta: BTreeMap::new(),
+        uid: None,
+        bootstrap: None,
+    };
+    // Both closures update the same hash; the cell lets them take turns.
+    let cell = std::cell::RefCell::new(&mut gather);
+    let walked = tree.walk(&mut |bucket| cell.borrow_mut().crc.update(bucket), &mut |entry| {
+        cell.borrow_mut().entry(entry)
+    })?;
+    gather.finish(&tree, walked, limit)
+}
+
+impl Gather {
+    fn entry(&mut self, entry: Entry<'_>) -> Result<()> {
+        self.crc.update(entry.key);
+        self.crc.update(entry.value);
+        if entry.bucket == META_BUCKET && entry.value.len() <= 4096 && self.meta.len() < 64 {
+            self.meta.insert(entry.key.to_vec(), entry.value.to_vec());
+        }
+        if entry.bucket != KEY_BUCKET {
+            return Ok(());
+        }
+        let row = Row::read(entry.key, entry.value)?;
+        let index = u32::try_from(self.rows).map_err(|_| Error::damaged("more than 2^32 rows"))?;
+        self.rows += 1;
+        self.revision = row.main;
+        self.look(&row, entry.value);
+        if let Some(newest) = &mut self.newest {
+            newest.insert(hashed(row.user_key), (index, row.tombstone));
+            if newest.len() > self.limit {
+                self.newest = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, row: &Row<'_>, value: &[u8]) {
+        if row.user_key == KUBE_SYSTEM {
+            self.uid = Fields::bytes(value, 5).filter(|_| !row.tombstone).and_then(kubernetes::uid);
+        } else if let Some(name) = row.user_key.strip_prefix(BOOTSTRAP) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            match Fields::bytes(value, 5).filter(|_| !row.tombstone) {
+                // K3s writes an empty lock beside the data; CA bundles are some 50 KiB.
+                Some(data) if !data.is_empty() && data.len() <= 1 << 20 => {
+                    self.bootstrap = Some((name, data.to_vec()));
+                }
+                _ => {
+                    if self.bootstrap.as_ref().is_some_and(|(known, _)| *known == name) {
+                        self.bootstrap = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self, tree: &Tree<'_>, walked: Walked, limit: usize) -> Result<Content> {
+        let mut kept = Kept::new(self.rows);
+        match self.newest {
+            Some(newest) => kept.keep(&newest),
+            None => {
+                let passes = self.rows / (limit as u64 / 2).max(1) + 1;
+                for pass in 0..passes {
+                    kept.keep(&one_pass(tree, pass, passes)?);
+                }
+            }
+        }
+        let (keys, resources) = count(tree, &kept)?;
+        let number = |name: &str| {
+            let bytes = self.meta.get(name.as_bytes())?;
+            Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
+        };
+        let compacted =
+            self.meta.get(&b"scheduledCompactRev"[..]).map(|key| main_revision(key)).transpose()?;
+        let storage_version = match self.meta.get(&b"storageVersion"[..]) {
+            Some(version) => String::from_utf8_lossy(version).chars().take(32).collect(),
+            None if self.meta.contains_key(&b"term"[..]) => "3.5".to_owned(),
+            None => "3.4 or older".to_owned(),
+        };
+        Ok(Content {
+            revision: self.revision,
+            compact_revision: compacted.unwrap_or(-1),
+            status_hash: u32::try_from(self.crc.finalize()).expect("a CRC-32 has 32 bits"),
+            entries: walked.entries,
+            keys,
+            resources,
+            kube_system_uid: self.uid,
+            bootstrap: self.bootstrap,
+            storage_version,
+            term: number("term"),
+            consistent_index: number("consistent_index"),
+            pages: walked.pages,
+            kept,
+        })
+    }
+}
+
+fn one_pass(tree: &Tree<'_>, pass: u64, passes: u64) -> Result<Newest> {
+    let mut newest = Newest::new();
+    let mut index = 0u32;
+    tree.walk_bucket(KEY_BUCKET, &mut |entry| {
+        let row = Row::read(entry.key, entry.value)?;
+        let hash = hashed(row.user_key);
+        if (hash as u64) % passes == pass {
+            newest.insert(hash, (index, row.tombstone));
+        }
+        index += 1;
+        Ok(())
+    })?;
+    Ok(newest)
+}
+
+fn count(tree: &Tree<'_>, kept: &Kept) -> Result<(u64, BTreeMap<String, u64>)> {
+    let mut resources: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut keys, mut index) = (0, 0);
+    tree.walk_bucket(KEY_BUCKET, &mut |entry| {
+        if kept.is_kept(index) {
+            keys += 1;
+            let row = Row::read(entry.key, entry.value)?;
+            if let Some(name) = kubernetes::resource(row.user_key) {
+                let name = if resources.len() < MAX_RESOURCES { name } else { OTHERS };
+                match resources.get_mut(name) {
+                    Some(count) => *count += 1,
+                    None => drop(resources.insert(name.to_owned(), 1)),
+                }
+            }
+        }
+        index += 1;
+        Ok(())
+    })?;
+    Ok((keys, resources))
+}
+
+/// 128 bits of SHA-256: two keys with the same would make a wrong hash and a false alarm, never a false success.
+fn hashed(key: &[u8]) -> u128 {
+    let digest = Sha256::digest(key);
+    u128::from_le_bytes(digest[..16].try_into().expect("sixteen bytes"))
+}
+
+impl Content {
+    /// HashKV at [`Self::revision`] for each of these compact revisions, recomputed from the file in one pass.
+    pub fn hash_kv(&self, file: &dyn ReadAt, shape: &Shape, compacted: &[i64]) -> Result<BTreeMap<i64, u32>> {
+        hashkv::recompute(&Tree::new(file, shape.meta), &self.kept, compacted)
+    }
+}
+
+/// The newest revision of a file, read from the right edge of its tree: cheap enough to be asked before anything else.
+pub(crate) fn newest_revision(file: &dyn ReadAt, shape: &Shape) -> Result<i64> {
+    match Tree::new(file, shape.meta).last_key(KEY_BUCKET)? {
+        Some(key) => main_revision(&key),
+        None => Err(Error::damaged("the snapshot holds no revision at all")),
+    }
+}

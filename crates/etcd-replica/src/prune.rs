@@ -1,0 +1,246 @@
+//! Executing a retention plan: decided twice, one object at a time, the snapshot before its manifest.
+//!
+//! The plan that a person or the job saw is made again from a fresh listing under a lease, and only what both want goes. A store
+//! that denies a deletion (object lock, a credential without that right) is counted, not an error: locks are wanted (P3).
+//! A crash leaves a manifest without its snapshot, which the next run names and removes, never a snapshot nobody can name.
+
+use crate::catalogue::{Catalogue, Item};
+use crate::layout::{LEASE, Part, RESULT};
+use crate::retention::{Context, Object, Plan, Policy, State, Verdict, plan};
+use crate::{Error, Result, result};
+use bytes::Bytes;
+use clock::Clock;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use store::{PutOptions, Store};
+
+/// A lease older than this belongs to a pruner that died.
+const LEASE_AGE_MS: i64 = 3_600_000;
+
+/// What a run of `prune` needs.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// What is kept.
+    pub policy: Policy,
+    /// Seconds between two snapshots.
+    pub interval: i64,
+    /// Hash of a tighter policy that a person accepted.
+    pub accepted: Option<String>,
+    /// Only exactly this plan.
+    pub plan_hash: Option<String>,
+    /// The snapshot just written, by the job that wrote it.
+    pub just_written: Option<String>,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pruned {
+    /// The plan it followed.
+    pub plan: Plan,
+    /// Names that are gone.
+    pub deleted: Vec<String>,
+    /// Names that the store refuses to give up.
+    pub locked: Vec<String>,
+    /// Names that changed since the listing and were left alone.
+    pub changed: Vec<String>,
+}
+
+/// The catalogue as the planner sees it.
+pub(crate) fn objects(catalogue: &Catalogue) -> Vec<Object> {
+    let uid = catalogue.uid();
+    let object = |item: &Item| {
+        let manifest = item.manifest.as_ref();
+        let foreign = manifest.is_some_and(|m| uid.as_ref().is_some_and(|uid| *uid != m.kube_system_uid));
+        let mismatch = manifest.is_some_and(|m| m.hashkv.verdict == crate::proof::Verdict::Mismatch);
+        let state = if foreign {
+            State::Foreign
+        } else if mismatch {
+            State::Mismatch
+        } else if item.is_failed() {
+            State::Failed
+        } else if manifest.is_none() {
+            State::Partial
+        } else if item.payload.is_none() {
+            State::Orphan
+        } else if item.is_verified() {
+            State::Verified
+        } else {
+            State::Unproven
+        };
+        let stored = item.payload.as_ref().map_or(item.modified_ms, |payload| payload.modified_ms) / 1_000;
+        Object {
+            id: item.name.to_string(),
+            taken: item.name.taken,
+            revision: item.name.revision,
+            state,
+            modified: stored,
+            suspect: manifest.is_some_and(|m| m.clock_suspect) || Object::is_late(item.name.taken, stored),
+            pinned: item.pinned,
+            locked_until: None,
+            drilled: item.is_drilled(),
+        }
+    };
+    catalogue.items.iter().map(object).collect()
+}
+
+/// Loads the catalogue and decides.
+pub async fn plan_prune(
+    store: &Store,
+    cluster: &str,
+    options: &PruneOptions,
+    clock: &dyn Clock,
+) -> Result<(Plan, Catalogue)> {
+    options.policy.check()?;
+    let catalogue = Catalogue::load(store, cluster).await?;
+    let before = result::last_run(store, cluster).await?;
+    let context = Context {
+        now: clock.unix_ms() / 1_000,
+        interval: options.interval,
+        skew: store.server_date_skew().map(|ms| ms / 1_000),
+        just_written: options.just_written.clone(),
+        candidates_before: before.map(|run| run.candidates).filter(|count| *count > 0),
+        policy_before: result::policy_before(store, cluster).await?,
+        accepted: options.accepted.clone(),
+    };
+    Ok((plan(&objects(&catalogue), &options.policy, &context), catalogue))
+}
+
+/// Plans, takes the lease, plans again, and deletes what both plans want.
+pub async fn prune(
+    store: &Store,
+    cluster: &str,
+    options: &PruneOptions,
+    clock: &dyn Clock,
+) -> Result<Pruned> {
+    let (seen, _) = plan_prune(store, cluster, options, clock).await?;
+    if let Some(hash) = options.plan_hash.as_ref().filter(|hash| **hash != seen.hash) {
+        return Err(Error::Refused(format!("the plan is {} now, not {hash}: look at it again", seen.hash)));
+    }
+    let mut done = Pruned { plan: seen, deleted: Vec::new(), locked: Vec::new(), changed: Vec::new() };
+    if done.plan.deletions().is_empty() {
+        if done.plan.gates.is_empty() {
+            remember(store, cluster, options, &done, done.plan.rows.len()).await;
+        }
+        return Ok(done);
+    }
+    let lease = format!("{cluster}/{LEASE}");
+    take_lease(store, &lease, clock).await?;
+    let worked = delete(store, cluster, options, clock, &mut done).await;
+    let _ = store.delete_all(std::slice::from_ref(&lease)).await;
+    let left = worked?;
+    remember(store, cluster, options, &done, left).await;
+    Ok(done)
+}
+
+async fn delete(
+    store: &Store,
+    cluster: &str,
+    options: &PruneOptions,
+    clock: &dyn Clock,
+    done: &mut Pruned,
+) -> Result<usize> {
+    let (fresh, catalogue) = plan_prune(store, cluster, options, clock).await?;
+    let wanted: HashSet<String> = done.plan.deletions().into_iter().map(str::to_owned).collect();
+    let both: Vec<&str> = fresh.deletions().into_iter().filter(|id| wanted.contains(*id)).collect();
+    let items: BTreeMap<String, &Item> =
+        catalogue.items.iter().map(|item| (item.name.to_string(), item)).collect();
+    for id in both {
+        let item = items[id];
+        if !is_unchanged(store, item).await? {
+            done.changed.push(id.to_owned());
+            continue;
+        }
+        let mut denied = false;
+        for key in in_order(item) {
+            match store.delete_all(std::slice::from_ref(&key)).await {
+                Ok(()) => {}
+                Err(store::Error::Denied { .. } | store::Error::Refused(_)) => {
+                    denied = true;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if denied { done.locked.push(id.to_owned()) } else { done.deleted.push(id.to_owned()) }
+    }
+    Ok(catalogue.items.len() - done.deleted.len())
+}
+
+/// The snapshot first, its manifest last.
+fn in_order(item: &Item) -> Vec<String> {
+    let rank = |key: &String| match crate::layout::Name::parse(key) {
+        Some((_, Part::Sealed | Part::Plain)) => 0,
+        Some((_, Part::Manifest)) => 2,
+        _ => 1,
+    };
+    let mut keys = item.keys.clone();
+    keys.sort_by_key(rank);
+    keys
+}
+
+async fn is_unchanged(store: &Store, item: &Item) -> Result<bool> {
+    let Some(payload) = &item.payload else { return Ok(true) };
+    match store.head(&payload.key).await {
+        Ok(now) => Ok((now.size, &now.etag) == (payload.size, &payload.etag)),
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn take_lease(store: &Store, key: &str, clock: &dyn Clock) -> Result<()> {
+    let body = Bytes::from(clock::format_unix_ms(clock.unix_ms()));
+    match store.put(key, body.clone(), &PutOptions::create()).await {
+        Ok(_) => return Ok(()),
+        Err(store::Error::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let held = store.head(key).await?;
+    if clock.unix_ms() - held.modified_ms < LEASE_AGE_MS {
+        return Err(Error::Busy(format!("another pruner holds {key}")));
+    }
+    store.delete_all(&[key.to_owned()]).await?;
+    store.put(key, body, &PutOptions::create()).await?;
+    Ok(())
+}
+
+/// The policy that was applied and how many there are, for the next run's guards.
+async fn remember(store: &Store, cluster: &str, options: &PruneOptions, done: &Pruned, left: usize) {
+    result::write_or_warn(store, &format!("{cluster}/{}", crate::layout::POLICY), &options.policy).await;
+    match result::last_run(store, cluster).await {
+        Ok(run) => {
+            let mut run = run.unwrap_or_default();
+            run.candidates = left.min(candidates(&done.plan) - done.deleted.len());
+            run.backlog = done.plan.waiting() + done.locked.len();
+            result::write_or_warn(store, &format!("{cluster}/{RESULT}"), &run).await;
+        }
+        Err(error) => tracing::warn!(%error, "the result of the last run cannot be read"),
+    }
+}
+
+/// Objects of a plan that count as snapshots.
+pub(crate) fn candidates(plan: &Plan) -> usize {
+    let counts = |state| matches!(state, State::Verified | State::Unproven | State::Mismatch | State::Failed);
+    plan.rows.iter().filter(|row| counts(row.state)).count()
+}
+
+/// Numbers per state for metrics: kept, due, locked, foreign, partial, future, pinned.
+pub fn tally(plan: &Plan) -> BTreeMap<String, u64> {
+    use crate::retention::Keep;
+    let mut tally: BTreeMap<String, u64> =
+        ["kept", "due", "foreign", "partial", "future", "pinned", "locked"]
+            .map(|name| (name.to_owned(), 0))
+            .into();
+    for row in &plan.rows {
+        let name = match (&row.verdict, row.state) {
+            (_, State::Foreign) => "foreign",
+            (_, State::Partial | State::Orphan) => "partial",
+            (Verdict::Delete | Verdict::Wait, _) => "due",
+            (Verdict::Keep(reasons), _) if reasons.contains(&Keep::Future) => "future",
+            (Verdict::Keep(reasons), _) if reasons.contains(&Keep::Pin) => "pinned",
+            (Verdict::Keep(reasons), _) if reasons.contains(&Keep::Locked) => "locked",
+            _ => "kept",
+        };
+        *tally.entry(name.to_owned()).or_default() += 1;
+    }
+    tally
+}
