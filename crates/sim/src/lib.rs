@@ -10,6 +10,7 @@
 
 pub mod application;
 pub mod disk;
+pub mod interloper;
 pub mod network;
 pub mod oracle;
 pub mod pod;

@@ -1,5 +1,6 @@
 //! A pod: the start that claims and restores, as `restore init` does, and the sidecar that inherits the claim.
 
+use crate::interloper::SimClock;
 use crate::network::Network;
 use crate::volume::Volume;
 use anyhow::{Context, Result, bail};
@@ -9,6 +10,7 @@ use sqlite_replica::{
     RestoreOptions, RestorePlan, Step, Surroundings, Writer, restore,
 };
 use sqlite_tail::Options;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use store::{OpenConfig, RetryPolicy, Store};
@@ -63,12 +65,7 @@ pub fn client(network: &Network, around: &Around) -> Store {
 }
 
 /// Restores the newest state, or that of `txid`, to `out`.
-pub fn restore_to(
-    store: &Store,
-    around: &Around,
-    out: &std::path::Path,
-    txid: Option<u64>,
-) -> Result<(), Error> {
+pub fn restore_to(store: &Store, around: &Around, out: &Path, txid: Option<u64>) -> Result<(), Error> {
     around.runtime.block_on(async {
         let catalogue = Catalogue::load(store).await?;
         let plan = RestorePlan::new(&catalogue, txid.and_then(ltx::Txid::new))?;
@@ -151,12 +148,12 @@ impl Pod {
     }
 
     /// The sidecar starts, if it does not run.
-    pub fn run(&mut self, volume: &Volume, around: &Around) -> Result<String> {
-        if self.writer.is_some() || self.fenced || self.refused || !volume.database().exists() {
+    pub fn run(&mut self, database: &Path, around: &Around) -> Result<String> {
+        if self.writer.is_some() || self.fenced || self.refused || !database.exists() {
             return Ok("nothing to start".into());
         }
         let config = Config {
-            database: volume.database(),
+            database: database.to_owned(),
             replica: "sim".into(),
             identity: identity(),
             sync_interval: Duration::from_millis(500),
@@ -170,7 +167,7 @@ impl Pod {
         let events = self.events.clone();
         let around = Surroundings {
             store: self.store.clone(),
-            clock: around.clock.clone(),
+            clock: Arc::new(SimClock(around.clock.clone())),
             ids: around.ids.clone(),
             host: Arc::new(self.network.clone()),
             events: Arc::new(move |event| {

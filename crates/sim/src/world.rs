@@ -53,6 +53,7 @@ pub struct World {
     outcome: Outcome,
     scratch: TempDir,
     trouble: u64,
+    resting: bool,
 }
 
 /// Runs `steps` steps of `seed`, then lets everything come to rest and looks at the end.
@@ -117,6 +118,7 @@ impl World {
             outcome: Outcome::default(),
             scratch,
             trouble,
+            resting: false,
         };
         world.say(format!("weak store: {weak}, one request in {trouble} fails"));
         Ok(world)

@@ -3,6 +3,7 @@
 use super::World;
 use crate::application;
 use crate::disk::{self, Death, Image};
+use crate::interloper::Interloper;
 use crate::network::{Fate, Network};
 use crate::oracle::State;
 use crate::pod::{Pod, Started, restore_to};
@@ -43,7 +44,7 @@ impl World {
             _ => self.stray(),
         };
         self.say(format!("{step} {what}"));
-        self.look(volume)?;
+        self.look(volume, heads[volume])?;
         self.bury(&heads)?;
         self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")
     }
@@ -95,15 +96,38 @@ impl World {
     }
 
     fn writer(&mut self, volume: usize) -> Result<String> {
-        let pod = self.pods[volume].as_mut().expect("only pods that are up take a step");
-        let what = if pod.is_running() {
-            pod.pass().context("pass")?
-        } else {
-            pod.run(&self.volumes[volume], &self.around).context("start of a sidecar")?
+        let rng = Rng::new(self.rng.next_u64());
+        let away = Volume::new(volume, self.volumes[volume].root.clone());
+        let here = std::mem::replace(&mut self.volumes[volume], away);
+        let (database, oracle) = (here.database(), std::mem::take(&mut self.oracle));
+        let (pod, around) =
+            (self.pods[volume].as_mut().expect("only pods that are up take a step"), &self.around);
+        let mut work = || {
+            if pod.is_running() {
+                pod.pass().context("pass")
+            } else {
+                pod.run(&database, around).context("start of a sidecar")
+            }
         };
-        let log = pod.network.take_log().join(", ");
+        // At rest nobody interferes, and before its first commit SQLite takes several.
+        let (what, log) = if here.settled && !self.resting {
+            let (what, interloper) = Interloper::beside(here, oracle, rng, work);
+            let Interloper { volume: back, oracle, done, failure, .. } = interloper;
+            (self.volumes[volume], self.oracle) = (back, oracle);
+            failure.map_or(Ok(()), Err).with_context(|| format!("application on volume {volume}"))?;
+            (what, done)
+        } else {
+            let what = work();
+            (self.volumes[volume], self.oracle) = (here, oracle);
+            (what, Vec::new())
+        };
+        let requests = self.pods[volume].as_ref().expect("looked at above").network.take_log().join(", ");
         self.count("passes");
-        Ok(format!("writer {volume}: {what} {log}"))
+        for line in log {
+            self.count("acts during a pass");
+            self.say(line);
+        }
+        Ok(format!("writer {volume}: {} {requests}", what?))
     }
 
     fn deliver(&mut self, volume: usize) -> String {
@@ -187,8 +211,8 @@ impl World {
         }
     }
 
-    /// What the pod said.
-    fn look(&mut self, volume: usize) -> Result<()> {
+    /// What the pod said in a step that began with the state `before`.
+    fn look(&mut self, volume: usize, before: Option<State>) -> Result<()> {
         let Some(pod) = &self.pods[volume] else { return Ok(()) };
         for event in pod.take_events() {
             match event {
@@ -201,7 +225,7 @@ impl World {
                     self.say(format!("  durable: {txid} is state {state}"));
                 }
                 Event::CaughtUp => {
-                    let Some(head) = self.volumes[volume].head else { continue };
+                    let Some(head) = before else { continue };
                     // What a dead process sent, or a claim was made on, was reported by nobody yet.
                     if self.oracle.caught_up(head).is_err()
                         && let Some(state) = self.state_of(None)?
@@ -255,7 +279,7 @@ impl World {
     /// No more trouble: one pod comes up, and everything committed becomes durable.
     pub(super) fn rest(&mut self) -> Result<()> {
         disk::disarm();
-        self.trouble = 0;
+        (self.trouble, self.resting) = (0, true);
         while !self.strays.is_empty() {
             let what = self.stray();
             self.say(format!("rest: {what}"));
@@ -286,7 +310,8 @@ impl World {
                 continue;
             }
             pod.network.deliver(Fate::Answered);
-            self.look(volume)?;
+            let head = self.volumes[volume].head;
+            self.look(volume, head)?;
             self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")?;
             self.around.clock.advance_ms(5_000);
             self.date.advance_ms(5_000);
