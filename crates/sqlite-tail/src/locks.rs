@@ -13,6 +13,9 @@ use std::fs::File;
 /// First byte of the SHARED range of a database file and its length (`os_unix.c`).
 const SHARED_RANGE: (i64, i64) = (0x4000_0002, 510);
 
+/// The lock byte of writers in `-shm`.
+const WRITE_BYTE: i64 = 120;
+
 /// Who else uses the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Neighbours {
@@ -34,6 +37,20 @@ pub(crate) fn neighbours(db: &File, shm: Option<&File>) -> Result<Neighbours, Er
         Some(_) => Ok(Neighbours::Fine),
         None => Ok(Neighbours::ForeignWal),
     }
+}
+
+/// Whether somebody holds the lock of writers of this wal-index. Asked as an open file description, so that connections of our own
+/// process count too.
+pub(crate) fn is_writing(shm: &File) -> Result<bool, Errno> {
+    let mut lock = libc::flock {
+        l_type: libc::F_RDLCK as _,
+        l_whence: libc::SEEK_SET as _,
+        l_start: WRITE_BYTE,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(shm, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 fn foreign(file: &File, (start, len): (i64, i64)) -> Result<Option<i32>, Errno> {

@@ -11,6 +11,7 @@ mod dist;
 mod e2e;
 mod images;
 mod manifests;
+mod planted;
 mod sim;
 mod suite;
 mod tools;
@@ -57,6 +58,18 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Put known bugs into a scratch copy, one at a time, and have the simulator catch them
+    Planted {
+        /// Only this one
+        #[arg(value_name = "NAME")]
+        only: Option<String>,
+        /// Seeds that may be needed
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// Steps per seed
+        #[arg(long, default_value_t = 400)]
+        steps: u64,
+    },
     /// Build the small static binaries
     Dist,
     /// Run a rendered example in containers, lose its volume, and see it come back
@@ -80,6 +93,7 @@ fn main() -> ExitCode {
         Task::Test { full } => suite::run(full),
         Task::Bench { what, large } => bench::run(&what, large),
         Task::Sim { arguments } => sim::run(&arguments),
+        Task::Planted { only, seeds, steps } => planted::run(only.as_deref(), seeds, steps),
         Task::Dist => dist::run(),
         Task::E2e => e2e::run(),
         Task::Images => images::build(),

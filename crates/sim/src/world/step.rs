@@ -316,12 +316,13 @@ impl World {
             self.around.clock.advance_ms(5_000);
             self.date.advance_ms(5_000);
             let restored = self.state_of(None)?;
-            if restored.is_some() && restored == self.volumes[volume].head {
+            let head = self.volumes[volume].head;
+            if head.is_some() && restored == head && self.oracle.durable() == head {
                 return Ok(());
             }
         }
         anyhow::bail!(
-            "P1: state {:?} was committed and cannot be restored in the end (durable is {:?})",
+            "P1: state {:?} was committed and is not reported durable in the end (that is {:?})",
             self.volumes[volume].head,
             self.oracle.durable()
         )

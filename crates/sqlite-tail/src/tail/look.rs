@@ -4,6 +4,7 @@ use super::{Tail, read_exact};
 use crate::Error;
 use crate::connection::Quiet;
 use crate::files::Files;
+use crate::locks;
 use crate::stats::Stats;
 use crate::wal::{FRAME_HEADER, FrameHeader, HEADER, WalHeader};
 use crate::wal_index::{self, WalIndex};
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub struct Look {
     /// Something is published that is not copied (or there is no position yet).
     pub news: bool,
-    /// A whole frame lies beyond what is published: a commit is about to appear, or was rolled back (trap 1).
+    /// A whole frame lies beyond what is published and its writer is at work: a commit may be about to appear (trap 1).
     pub pending_publication: bool,
     /// Published frames of this WAL generation.
     pub mx_frame: u32,
@@ -43,12 +44,21 @@ impl Tail {
         let wal_bytes = self.files.wal.metadata().map_err(Error::io("stat", &self.files.wal_path))?.len();
         Ok(Look {
             news,
-            pending_publication: !news && self.pending_publication(&index)?,
+            pending_publication: !news
+                && self.pending_publication(&index)?
+                && !self.is_rolled_back(&index)?,
             mx_frame: index.mx_frame,
             frames_ahead,
             n_backfill: index.n_backfill,
             wal_bytes,
         })
+    }
+
+    /// Frames behind the published ones are of a transaction that was rolled back, or whose writer died: a commit is published
+    /// before its writer lets go of its lock, so without a lock and without a change nothing is coming.
+    fn is_rolled_back(&mut self, seen: &WalIndex) -> Result<bool, Error> {
+        let failed = |e: nix::errno::Errno| Error::io("read locks of", &self.files.path)(e.into());
+        Ok(!locks::is_writing(&self.files.shm).map_err(failed)? && self.index()?.same_state(seen))
     }
 
     /// Whether a whole, valid frame lies right behind the published ones.

@@ -51,6 +51,8 @@ fn p2_spilled_frames_are_not_delivered() {
     assert_eq!(tail.wait(Duration::from_millis(30)), Wake::Timeout);
     assert!(tail.stats().publication_retries > 0);
     app.sql("ROLLBACK");
+    let look = tail.look().unwrap();
+    assert!(!look.pending_publication, "nobody writes, so nothing is coming: {look:?}");
     assert_eq!(tail.copy(&mut image).unwrap().frames, 0);
     app.sql("INSERT INTO t VALUES(1)");
     assert_eq!(tail.copy(&mut image).unwrap().commits, 1);

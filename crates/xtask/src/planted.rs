@@ -1,0 +1,105 @@
+//! `cargo xtask planted`: bugs put into a scratch copy of the sources on purpose, one at a time; the simulator must catch each.
+//!
+//! The product carries no trace of them. A bug whose place in the sources has changed is an error here: it has to be planted anew,
+//! not to be forgotten. Which seed catches which is in `docs/testing.md`.
+
+mod bugs;
+
+use anyhow::{Context, Result, bail, ensure};
+use bugs::{BUGS, Bug};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Plants all bugs, or the one of this name.
+pub(crate) fn run(only: Option<&str>, seeds: u64, steps: u64) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let copy = target.join("planted");
+    let chosen: Vec<&Bug> = BUGS.iter().filter(|bug| only.is_none_or(|name| name == bug.name)).collect();
+    ensure!(!chosen.is_empty(), "no bug has this name; there are: {}", names());
+    copy_sources(&root, &copy)?;
+    let mut missed = Vec::new();
+    for bug in chosen {
+        let originals = plant(&copy, bug)?;
+        let caught = simulate(&copy, &target, seeds, steps)?;
+        for (path, original) in originals {
+            fs::write(path, original)?;
+        }
+        match caught {
+            Some(failure) => println!("{:<24} caught: {failure}", bug.name),
+            None => {
+                println!("{:<24} NOT CAUGHT by {seeds} seeds of {steps} steps: {}", bug.name, bug.what);
+                missed.push(bug.name);
+            }
+        }
+    }
+    ensure!(missed.is_empty(), "not caught: {}", missed.join(", "));
+    Ok(())
+}
+
+fn names() -> String {
+    BUGS.iter().map(|bug| bug.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Puts the bug in; gives the files as they were.
+fn plant(copy: &Path, bug: &Bug) -> Result<Vec<(PathBuf, String)>> {
+    let mut originals = Vec::new();
+    for (file, find, replace) in bug.edits {
+        let path = copy.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {file}"))?;
+        let times = text.matches(find).count();
+        ensure!(times == 1, "{}: {find:?} is {times} times in {file}; plant it anew", bug.name);
+        fs::write(&path, text.replace(find, replace))?;
+        originals.push((path, text));
+    }
+    Ok(originals)
+}
+
+/// The line of the failure, if any seed failed.
+fn simulate(copy: &Path, target: &Path, seeds: u64, steps: u64) -> Result<Option<String>> {
+    // The same directory and flags as always, so that dependencies are not compiled again.
+    let built = Command::new("cargo")
+        .args(["build", "--quiet", "--package", "sim"])
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", target)
+        .output()?;
+    ensure!(
+        built.status.success(),
+        "the sources with the bug do not build:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let out = Command::new(target.join("debug/sim"))
+        .args(["--seeds", &format!("1..{seeds}"), "--steps", &steps.to_string()])
+        .output()?;
+    if out.status.success() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&out.stdout);
+    if let Some(line) = text.lines().find_map(|line| line.strip_prefix("FAILED ")) {
+        return Ok(Some(line.to_owned()));
+    }
+    // An assertion of the product or of the simulator.
+    let errors = String::from_utf8_lossy(&out.stderr);
+    let Some(line) = errors.lines().skip_while(|line| !line.contains("panicked")).nth(1) else {
+        bail!("the simulator ended without a word:\n{errors}");
+    };
+    Ok(Some(format!("assertion: {line}")))
+}
+
+fn copy_sources(root: &Path, copy: &Path) -> Result<()> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
+    ensure!(listed.status.success(), "git does not list the sources");
+    for name in listed.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let name = std::str::from_utf8(name)?;
+        let (from, to) = (root.join(name), copy.join(name));
+        let Ok(bytes) = fs::read(&from) else { continue };
+        // What has not changed keeps its time, so that it is not built again.
+        if fs::read(&to).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().context("a file lies in a directory")?)?;
+        fs::write(&to, bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! The bugs: what a streamer gets wrong if it is built naively.
+
+/// One bug.
+pub(crate) struct Bug {
+    /// For the command line and `docs/testing.md`.
+    pub(crate) name: &'static str,
+    /// What is wrong.
+    pub(crate) what: &'static str,
+    /// File, what is there once, what is put in its place.
+    pub(crate) edits: &'static [(&'static str, &'static str, &'static str)],
+}
+
+pub(crate) const BUGS: &[Bug] = &[
+    Bug {
+        name: "skip-the-barrier",
+        what: "the pin is let go although a commit came in after the copy, and nobody notices the restart",
+        edits: &[
+            (
+                "crates/sqlite-tail/src/protocol.rs",
+                "Some(at) if at.complete() && at.same_state(&copied) => {",
+                "Some(at) if copied.mx_frame < u32::MAX => {",
+            ),
+            (
+                "crates/sqlite-tail/src/tail/copy.rs",
+                "if complete { Ok(()) }",
+                "if complete || from.frame < u32::MAX { Ok(()) }",
+            ),
+        ],
+    },
+    Bug {
+        name: "trust-size",
+        what: "after a downtime a WAL that is as long as before is taken for the same",
+        edits: &[(
+            "crates/sqlite-tail/src/tail/resume.rs",
+            "        if at.page_size != self.page_size {",
+            "        let now = self.index()?;
+        if at.frame > 0 && self.files.wal.metadata().is_ok_and(|m| m.len() >= at.wal_offset()) {
+            self.position = Some(Position {
+                salt1: now.salt1,
+                salt2: now.salt2,
+                frame: now.mx_frame,
+                cksum1: now.checksum.s1,
+                cksum2: now.checksum.s2,
+                commit: now.db_pages,
+                ..at
+            });
+            return Ok(Resume::Proven);
+        }
+        if at.page_size != self.page_size {",
+        )],
+    },
+    Bug {
+        name: "ignore-the-salts",
+        what: "a restart of the WAL is noticed only if it became shorter",
+        edits: &[(
+            "crates/sqlite-tail/src/tail/copy.rs",
+            "let restarted = from.salts() != target.salts();",
+            "let restarted = target.mx_frame < from.frame;",
+        )],
+    },
+    Bug {
+        name: "report-before-the-answer",
+        what: "a file counts as stored when it was sent; the next one goes out before it",
+        edits: &[(
+            "crates/sqlite-replica/src/write/follow.rs",
+            "            Err(_) => {}\n",
+            "            Err(_) => return self.confirm(&flight, Duration::ZERO),\n",
+        )],
+    },
+    Bug {
+        name: "reuse-an-epoch",
+        what: "a claim takes the epoch of the one before it",
+        edits: &[(
+            "crates/sqlite-replica/src/claim/look.rs",
+            "of_volume.max(self.remote.stamp.map_or(0, |s| s.epoch)) + 1",
+            "of_volume.max(self.remote.stamp.map_or(1, |s| s.epoch))",
+        )],
+    },
+    Bug {
+        name: "claim-in-the-sidecar",
+        what: "a restarted sidecar claims again instead of inheriting",
+        edits: &[(
+            "crates/sqlite-replica/src/write/enter.rs",
+            "let txid = match self.inherited {",
+            "let txid = match self.inherited.filter(|i| i.epoch == u32::MAX) {",
+        )],
+    },
+    Bug {
+        name: "forget-an-fsync",
+        what: "the WAL is not synced before its commits are reported durable",
+        edits: &[(
+            "crates/sqlite-replica/src/write/send.rs",
+            "file.sync_data().map_err(Error::io(path, \"sync the WAL of\"))",
+            "file.metadata().map(drop).map_err(Error::io(path, \"sync the WAL of\"))",
+        )],
+    },
+    Bug {
+        name: "drop-growth-pages",
+        what: "pages that grew into being without a frame are left out",
+        edits: &[("crates/sqlite-replica/src/write/stage.rs", "if *next != self.lock {", "if *next == 0 {")],
+    },
+    Bug {
+        name: "upload-the-rollback",
+        what: "after a loss of power the older database is sent as the newest state",
+        edits: &[(
+            "crates/sqlite-replica/src/write/resume.rs",
+            "            && !self.config.adopt\n        {\n            // Before the claim",
+            "            && self.config.adopt\n        {\n            // Before the claim",
+        )],
+    },
+    Bug {
+        name: "conflict-is-success",
+        what: "somebody else's object under our number counts as ours",
+        edits: &[(
+            "crates/sqlite-replica/src/write/follow.rs",
+            "Ok(Err(e)) if e.class() == Class::Fenced => return Err(self.lose(e)),",
+            "Ok(Err(e)) if e.class() == Class::Fenced => return self.confirm(&flight, Duration::ZERO),",
+        )],
+    },
+    Bug {
+        name: "forget-the-intent",
+        what: "what was under way is taken for stored without being sent again",
+        edits: &[(
+            "crates/sqlite-replica/src/claim/settle.rs",
+            "if resend {",
+            "if resend && table.tail(0)?.is_empty() {",
+        )],
+    },
+    Bug {
+        name: "mark-of-a-claim",
+        what: "an interrupted claim leaves a mark that the database does not have",
+        edits: &[(
+            "crates/sqlite-replica/src/claim/take.rs",
+            "record.mark = ground.tabulated.then_some(mark);",
+            "record.mark = Some(mark);",
+        )],
+    },
+    Bug {
+        name: "ignore-a-shrink",
+        what: "a page diff in which no page changed is dropped, although the database became smaller",
+        edits: &[(
+            "crates/sqlite-replica/src/write/resume.rs",
+            "if pages > 0 || commit != mark.commit {",
+            "if pages > 0 {",
+        )],
+    },
+    Bug {
+        name: "stale-page-table",
+        what: "the page table does not follow what was sent",
+        edits: &[(
+            "crates/sqlite-replica/src/write/flight.rs",
+            "        stage::apply(&self.state.staged(), &mut self.table)?;\n",
+            "",
+        )],
+    },
+];
