@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 use ltx::{Decoder, Extension};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::ObjectStore;
 
 /// What is known of the level 0 files.
 #[derive(Default)]
 pub(super) struct History {
-    /// Entity tag, epoch, and whether it is a claim, by TXID.
-    files: BTreeMap<u64, (String, u32, bool)>,
+    /// Entity tag, epoch, whether it is a claim, and pages of the database, by TXID.
+    files: BTreeMap<u64, (String, u32, bool, u32)>,
 }
 
 impl History {
@@ -28,10 +28,22 @@ impl History {
             let mut decoder = Decoder::new(&bytes[..])?;
             let stamp = Extension::from_reserved(&decoder.header().reserved);
             let mut page = vec![0; decoder.header().page_size.bytes()];
-            let claim = decoder.next_page(&mut page)?.is_none();
+            let commit = decoder.header().commit;
+            let mut pages = BTreeSet::new();
+            while let Some(pgno) = decoder.next_page(&mut page)? {
+                pages.insert(pgno);
+            }
+            let claim = pages.is_empty() && commit == self.files.get(&(txid - 1)).map_or(0, |f| f.3);
             let epoch = stamp.map_or(0, |s| s.epoch);
-            self.files.insert(txid, (tag, epoch, claim));
-            let before = self.files.range(..txid).map(|(_, (_, epoch, _))| *epoch).max().unwrap_or(0);
+            // Litestream stops at such a hole; ours would read zeros.
+            let grown = self.files.get(&(txid - 1)).map_or(0, |f| f.3) + 1..=commit;
+            if let Some(hole) = grown.into_iter().find(|pgno| !pages.contains(pgno)) {
+                anyhow::bail!(
+                    "P2: the database grew to {commit} pages in TXID {txid}, which lacks page {hole}"
+                );
+            }
+            self.files.insert(txid, (tag, epoch, claim, commit));
+            let before = self.files.range(..txid).map(|(_, f)| f.1).max().unwrap_or(0);
             let after = self.files.range(txid + 1..).next();
             ensure!(
                 if claim { epoch > before } else { epoch >= before },

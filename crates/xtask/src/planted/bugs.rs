@@ -51,12 +51,25 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "ignore-the-salts",
-        what: "a restart of the WAL is noticed only if it became shorter",
-        edits: &[(
-            "crates/sqlite-tail/src/tail/copy.rs",
-            "let restarted = from.salts() != target.salts();",
-            "let restarted = target.mx_frame < from.frame;",
-        )],
+        what: "after a downtime any frame at our offset proves that the WAL is the same",
+        edits: &[
+            (
+                "crates/sqlite-tail/src/tail/resume.rs",
+                "        if index.salts() != at.salts() {
+            return unproven(\"the wal was restarted\");
+        }
+        if at.salts() == (0, 0) {",
+                "        let at = Position { salt1: index.salt1, salt2: index.salt2, ..at };
+        if at.salts() == (0, 0) {",
+            ),
+            (
+                "crates/sqlite-tail/src/tail/resume.rs",
+                "let same = (frame.salt1, frame.salt2) == at.salts()
+                && frame.checksum",
+                "let same = (frame.salt1, frame.salt2) == at.salts()
+                || frame.checksum",
+            ),
+        ],
     },
     Bug {
         name: "report-before-the-answer",
