@@ -13,6 +13,7 @@ Examples:
   restore list   's3://backups/vaultwarden?endpoint=http://127.0.0.1:9000'
   restore sqlite 's3://backups/vaultwarden?endpoint=http://127.0.0.1:9000' -o /data/db.sqlite3
   restore sqlite s3://backups/vaultwarden -o yesterday.db --timestamp 2026-11-20T14:05:00Z
+  restore files  s3://backups/vaultwarden/files -o /data --path 'config/*.yaml'
   restore verify s3://backups/vaultwarden --full
 
 Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or from files in /highwater/credentials.
@@ -46,6 +47,9 @@ pub(crate) enum Verb {
     /// Restore one SQLite database
     #[command(after_help = EXAMPLES)]
     Sqlite(Sqlite),
+    /// Restore a directory that config-syncer keeps, or parts of it
+    #[command(after_help = EXAMPLES)]
+    Files(crate::files::Files),
     /// Show every point that can be restored
     #[command(after_help = EXAMPLES)]
     List(List),

@@ -25,6 +25,7 @@ mod registry;
 mod shutdown;
 mod store_metrics;
 mod streamer_metrics;
+mod syncer_metrics;
 pub mod volume;
 
 pub use build_info::BuildInfo;
@@ -38,6 +39,7 @@ pub use registry::Registry;
 pub use shutdown::Shutdown;
 pub use store_metrics::StoreMetrics;
 pub use streamer_metrics::{DbMetrics, StreamerMetrics};
+pub use syncer_metrics::{SyncerMetrics, TreeMetrics};
 
 // The handles that `StreamerMetrics` hands out, so that users need no dependency of their own.
 pub use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec};

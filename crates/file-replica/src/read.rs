@@ -1,0 +1,172 @@
+//! Reading a live file without tearing it: look, read, look again.
+//!
+//! A file that changes between the two looks is tried again, and in the end counts as unstable: its last good version stays in the
+//! snapshot. restic stores such a file as a mixture of generations; rclone fails.
+
+use crate::entry::{Digest, Time, Xattr};
+use crate::home::Home;
+use crate::path::RelPath;
+use crate::scan::Look;
+use crate::{Error, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+/// So often a file is read before it counts as unstable.
+const TRIES: u32 = 3;
+
+/// The clock that stamps the files, as far as it was asked; and how far apart two stamps must be to be told apart.
+pub(crate) struct Stamps<'a> {
+    home: &'a Home,
+    now: Time,
+    slack_ms: i64,
+}
+
+impl<'a> Stamps<'a> {
+    pub(crate) fn new(home: &'a Home, now: Time, slack_ms: i64) -> Self {
+        Self { home, now, slack_ms }
+    }
+
+    /// Waits until a write from now on would get a later stamp than `look` has; false for a file that is written all the time.
+    /// Without this, a write during the reading could carry the very stamp that the first look saw.
+    fn pass(&mut self, look: &Look) -> Result<bool> {
+        let settled = |now: Time| look.mtime.max(look.ctime) < now.minus_ms(self.slack_ms);
+        if settled(self.now) {
+            return Ok(true);
+        }
+        self.now = self.home.file_system_time()?;
+        if !settled(self.now) {
+            let slack = Duration::from_millis(u64::try_from(self.slack_ms).unwrap_or(0));
+            std::thread::sleep(slack + Duration::from_millis(5));
+            self.now = self.home.file_system_time()?;
+        }
+        // Stamps of another machine may lie ahead of every clock here; the looks before and after are all there is then.
+        Ok(settled(self.now) || look.mtime.max(look.ctime) > self.now)
+    }
+}
+
+/// What reading a file came to.
+#[derive(Debug)]
+pub(crate) enum Reading<T> {
+    /// These bytes were the file between the two looks.
+    Stable(Look, T),
+    /// It changed each time, or may not be read.
+    Unstable,
+    /// It is not there any more, or is something else now.
+    Gone,
+}
+
+/// Reads a small file.
+pub(crate) fn small(
+    root: &Path,
+    path: &RelPath,
+    bound: u64,
+    stamps: &mut Stamps<'_>,
+) -> Result<Reading<Vec<u8>>> {
+    stable(root, path, Some(stamps), |file, look| {
+        let mut bytes = Vec::with_capacity(usize::try_from(look.size.min(bound)).unwrap_or(0));
+        file.take(bound + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
+}
+
+/// Digests a file of any size.
+pub(crate) fn digest(
+    root: &Path,
+    path: &RelPath,
+    stamps: Option<&mut Stamps<'_>>,
+) -> Result<Reading<Digest>> {
+    stable(root, path, stamps, |file, _| {
+        let mut digesting = crate::chest::Digesting::new(file);
+        std::io::copy(&mut digesting, &mut std::io::sink())?;
+        Ok(digesting.digest().2)
+    })
+}
+
+fn stable<T>(
+    root: &Path,
+    path: &RelPath,
+    mut stamps: Option<&mut Stamps<'_>>,
+    read: impl Fn(&mut File, &Look) -> std::io::Result<T>,
+) -> Result<Reading<T>> {
+    let place = root.join(path.as_path());
+    for _ in 0..TRIES {
+        let mut file = match open(&place) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Reading::Gone),
+            // Somebody else's file, or one that is locked away: it exists, and the old version stays.
+            Err(Errno::ACCESS | Errno::PERM) => return Ok(Reading::Unstable),
+            Err(errno) => return Err(Error::sys(&place, "open")(errno)),
+        };
+        let before = look(&file, &place)?;
+        if before.kind != rustix::fs::FileType::RegularFile {
+            return Ok(Reading::Gone);
+        }
+        if let Some(stamps) = &mut stamps
+            && !stamps.pass(&before)?
+        {
+            continue;
+        }
+        let got = read(&mut file, &before).map_err(Error::io(&place, "read"))?;
+        if look(&file, &place)?.same_version(&before) {
+            return Ok(Reading::Stable(before, got));
+        }
+    }
+    Ok(Reading::Unstable)
+}
+
+pub(crate) fn open(place: &Path) -> std::result::Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(place, flags, Mode::empty()).map(File::from)
+}
+
+pub(crate) fn look(file: &File, place: &Path) -> Result<Look> {
+    rustix::fs::fstat(file).map(Look::from).map_err(Error::sys(place, "look at"))
+}
+
+/// Whether a file still looks as it did.
+pub(crate) fn still(root: &Path, path: &RelPath, look: &Look) -> bool {
+    rustix::fs::lstat(root.join(path.as_path())).is_ok_and(|now| Look::from(now).same_version(look))
+}
+
+/// Extended attributes worth keeping: the user's, and POSIX ACLs. Labels of security modules belong to the node.
+pub(crate) fn xattrs(root: &Path, path: &RelPath) -> Result<Vec<Xattr>> {
+    let place = root.join(path.as_path());
+    let Some(names) = grown(|buffer: &mut [u8]| rustix::fs::llistxattr(&place, buffer), &place)? else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for name in
+        names.split(|b| *b == 0).filter(|n| n.starts_with(b"user.") || n.starts_with(b"system.posix_acl_"))
+    {
+        if let Some(value) = grown(|buffer: &mut [u8]| rustix::fs::lgetxattr(&place, name, buffer), &place)? {
+            found.push(Xattr { name: name.to_vec(), value });
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The kernel bounds both at 64 KiB. `None`: there are none here, or it is gone.
+fn grown(
+    call: impl Fn(&mut [u8]) -> std::result::Result<usize, Errno>,
+    place: &Path,
+) -> Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; 256];
+    loop {
+        match call(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(Some(buffer));
+            }
+            Err(Errno::RANGE) if buffer.len() < 1 << 17 => buffer.resize(1 << 17, 0),
+            Err(Errno::OPNOTSUPP | Errno::NODATA | Errno::NOENT | Errno::ACCESS | Errno::PERM) => {
+                return Ok(None);
+            }
+            Err(errno) => return Err(Error::sys(place, "read attributes of")(errno)),
+        }
+    }
+}

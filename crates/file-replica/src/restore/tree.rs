@@ -1,0 +1,289 @@
+//! Writing into a tree without ever leaving it.
+//!
+//! Parents are opened one segment at a time and never through a link; files are made under a temporary name in `stage/`, on the
+//! same file system, and renamed. Owners and attributes that this user may not set are counted, not fatal: a pod that is not
+//! root restores its own files.
+
+use crate::entry::{Content, Entry, Kind, Time};
+use crate::path::RelPath;
+use crate::{Error, Result};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A tree being written; shared by threads.
+pub(super) struct Tree {
+    root: PathBuf,
+    root_fd: OwnedFd,
+    stage: PathBuf,
+    next: AtomicU64,
+    /// Entries whose owner could not be set.
+    pub(super) foreign: AtomicU64,
+    /// Attributes that could not be set.
+    pub(super) lost_xattrs: AtomicU64,
+}
+
+/// A finished file that has not got its name yet.
+pub(super) struct Staged {
+    temporary: PathBuf,
+    path: RelPath,
+}
+
+impl Tree {
+    pub(super) fn open(root: &Path, stage: PathBuf) -> Result<Tree> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root_fd = rustix::fs::open(root, flags, Mode::empty()).map_err(Error::sys(root, "open"))?;
+        // Leftovers of a run that crashed.
+        match std::fs::remove_dir_all(&stage) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&stage, "clear")(e)),
+            _ => {}
+        }
+        std::fs::create_dir(&stage).map_err(Error::io(&stage, "create"))?;
+        Ok(Tree {
+            root: root.to_owned(),
+            root_fd,
+            stage,
+            next: AtomicU64::new(0),
+            foreign: AtomicU64::new(0),
+            lost_xattrs: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn place(&self, path: &RelPath) -> PathBuf {
+        self.root.join(path.as_path())
+    }
+
+    /// The directory something lies in, reached without following a link.
+    fn parent(&self, path: &RelPath) -> Result<OwnedFd> {
+        let mut dir = self.root_fd.try_clone().map_err(Error::io(&self.root, "open"))?;
+        let Some(parent) = path.parent() else { return Ok(dir) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for segment in parent.as_bytes().split(|b| *b == b'/') {
+            dir = rustix::fs::openat(&dir, segment, flags, Mode::empty())
+                .map_err(Error::sys(&self.place(&parent), "open (a link or a file in the way?)"))?;
+        }
+        Ok(dir)
+    }
+
+    /// A directory that only we can enter until everything in it is in place.
+    pub(super) fn make_dir(&self, path: &RelPath) -> Result<()> {
+        let parent = self.parent(path)?;
+        match rustix::fs::mkdirat(&parent, path.name(), Mode::from_raw_mode(0o700)) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let dir = rustix::fs::openat(&parent, path.name(), flags, Mode::empty())
+                    .map_err(Error::sys(&self.place(path), "open as a directory"))?;
+                // Left read-only by an earlier attempt; it gets its own mode in the end.
+                let _ = rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o700));
+                Ok(())
+            }
+            Err(errno) => Err(Error::sys(&self.place(path), "create")(errno)),
+        }
+    }
+
+    /// A temporary file.
+    pub(super) fn temporary(&self) -> Result<(PathBuf, File)> {
+        let path = self.stage.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let file = File::options()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::io(&path, "create"))?;
+        Ok((path, file))
+    }
+
+    /// Writes content under a temporary name, with everything that belongs to it.
+    pub(super) fn stage(&self, entry: &Entry, content: &Content, bytes: &[u8]) -> Result<Staged> {
+        let (temporary, mut file) = self.temporary()?;
+        write_content(&mut file, bytes, content.sparse).map_err(Error::io(&temporary, "write"))?;
+        self.finish(temporary, &file, entry)
+    }
+
+    /// Gives a written temporary file its metadata.
+    pub(super) fn finish(&self, temporary: PathBuf, file: &File, entry: &Entry) -> Result<Staged> {
+        self.dress(file, &temporary, entry)?;
+        Ok(Staged { temporary, path: entry.path.clone() })
+    }
+
+    /// Owner, mode, attributes, time; in this order, because each may undo the next.
+    fn dress(&self, file: impl AsFd, place: &Path, entry: &Entry) -> Result<()> {
+        let owner = rustix::fs::fchown(&file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+        let mut mode = entry.mode;
+        match owner {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::INVAL) => {
+                if !self.owns(&file, entry) {
+                    self.foreign.fetch_add(1, Ordering::Relaxed);
+                    // Never lend our own rights to a program that belonged to somebody else.
+                    mode &= 0o1777;
+                }
+            }
+            Err(errno) => return Err(Error::sys(place, "change the owner of")(errno)),
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+            .map_err(Error::sys(place, "change the mode of"))?;
+        for xattr in &entry.xattrs {
+            let set = rustix::fs::fsetxattr(&file, xattr.name.as_slice(), &xattr.value, XattrFlags::empty());
+            if let Err(errno) = set {
+                match errno {
+                    Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS | Errno::INVAL => {
+                        self.lost_xattrs.fetch_add(1, Ordering::Relaxed);
+                    }
+                    errno => return Err(Error::sys(place, "set an attribute of")(errno)),
+                }
+            }
+        }
+        rustix::fs::futimens(&file, &times(entry.mtime)).map_err(Error::sys(place, "set the time of"))
+    }
+
+    fn owns(&self, file: impl AsFd, entry: &Entry) -> bool {
+        rustix::fs::fstat(file).is_ok_and(|s| (s.st_uid, s.st_gid) == (entry.uid, entry.gid))
+    }
+
+    /// Everything that was written so far is on disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.root_fd).map_err(Error::sys(&self.root, "sync"))
+    }
+
+    /// Gives a staged file its name.
+    pub(super) fn publish(&self, staged: Staged) -> Result<()> {
+        let parent = self.parent(&staged.path)?;
+        rustix::fs::renameat(rustix::fs::CWD, &staged.temporary, &parent, staged.path.name())
+            .map_err(Error::sys(&self.place(&staged.path), "rename into place"))
+    }
+
+    /// Another name of a file that is in place.
+    pub(super) fn link(&self, first: &RelPath, entry: &Entry) -> Result<()> {
+        let (from, to) = (self.parent(first)?, self.parent(&entry.path)?);
+        self.replace(&to, &entry.path, || {
+            rustix::fs::linkat(&from, first.name(), &to, entry.path.name(), AtFlags::empty())
+        })
+    }
+
+    /// A link or a fifo.
+    pub(super) fn make_special(&self, entry: &Entry) -> Result<()> {
+        let parent = self.parent(&entry.path)?;
+        let name = entry.path.name();
+        match &entry.kind {
+            Kind::Symlink { target } => {
+                self.replace(&parent, &entry.path, || {
+                    rustix::fs::symlinkat(target.as_slice(), &parent, name)
+                })?;
+            }
+            Kind::Fifo => self.replace(&parent, &entry.path, || {
+                rustix::fs::mknodat(
+                    &parent,
+                    name,
+                    rustix::fs::FileType::Fifo,
+                    Mode::from_raw_mode(entry.mode),
+                    0,
+                )
+            })?,
+            _ => return Ok(()),
+        }
+        let place = self.place(&entry.path);
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        match rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::INVAL) => {
+                self.foreign.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(errno) => return Err(Error::sys(&place, "change the owner of")(errno)),
+        }
+        if matches!(entry.kind, Kind::Fifo) {
+            let mode = Mode::from_raw_mode(entry.mode);
+            rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())
+                .map_err(Error::sys(&place, "change the mode of"))?;
+        }
+        rustix::fs::utimensat(&parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Error::sys(&place, "set the time of"))
+    }
+
+    /// The same thing left by an earlier attempt is replaced.
+    fn replace(
+        &self,
+        parent: &OwnedFd,
+        path: &RelPath,
+        make: impl Fn() -> rustix::io::Result<()>,
+    ) -> Result<()> {
+        let place = self.place(path);
+        match make() {
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(parent, path.name(), AtFlags::empty())
+                    .map_err(Error::sys(&place, "replace"))?;
+                make().map_err(Error::sys(&place, "create"))
+            }
+            other => other.map_err(Error::sys(&place, "create")),
+        }
+    }
+
+    /// Gives a directory its metadata, after everything in it is in place.
+    pub(super) fn dress_dir(&self, entry: &Entry) -> Result<()> {
+        let parent = self.parent(&entry.path)?;
+        let place = self.place(&entry.path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&parent, entry.path.name(), flags, Mode::empty())
+            .map_err(Error::sys(&place, "open"))?;
+        self.dress(&dir, &place, entry)
+    }
+}
+
+fn times(mtime: Time) -> Timestamps {
+    let at = Timespec { tv_sec: mtime.sec, tv_nsec: mtime.nsec.into() };
+    Timestamps { last_access: at, last_modification: at }
+}
+
+/// Writes bytes; of a sparse file, blocks of zeros become holes.
+fn write_content(file: &mut File, bytes: &[u8], sparse: bool) -> std::io::Result<()> {
+    let mut out = Sparse::new(file, sparse);
+    out.write_all(bytes)?;
+    out.end()
+}
+
+/// A file that is written from its beginning to its end.
+pub(super) struct Sparse<'a> {
+    file: &'a mut File,
+    sparse: bool,
+    length: u64,
+}
+
+const BLOCK: usize = 4096;
+
+impl<'a> Sparse<'a> {
+    pub(super) fn new(file: &'a mut File, sparse: bool) -> Self {
+        Self { file, sparse, length: 0 }
+    }
+
+    pub(super) fn end(self) -> std::io::Result<()> {
+        if self.sparse { self.file.set_len(self.length) } else { Ok(()) }
+    }
+}
+
+impl Write for Sparse<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.sparse {
+            let n = self.file.write(bytes)?;
+            self.length += n as u64;
+            return Ok(n);
+        }
+        let to_boundary = BLOCK - (self.length % BLOCK as u64) as usize;
+        let piece = &bytes[..bytes.len().min(to_boundary)];
+        if piece.iter().all(|b| *b == 0) {
+            self.file.seek(SeekFrom::Current(piece.len() as i64))?;
+        } else {
+            self.file.write_all(piece)?;
+        }
+        self.length += piece.len() as u64;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! One look at a whole tree. Events are hints, scans are truth.
+//!
+//! Directories are opened relative to each other and never through a link; other file systems mounted inside are not entered.
+//! Any error but "it is gone" ends the scan: an aborted scan can never look like deletions (P3, P6). Every directory is announced
+//! before it is listed, so that a watch set then misses nothing (new-directory race).
+
+mod sqlite;
+
+use crate::entry::Time;
+use crate::filter::{Filter, OWN_DIR};
+use crate::path::RelPath;
+use crate::{Error, Result};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use sqlite::Headers;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Deeper trees are refused (P7: one descriptor per level).
+const DEEPEST: usize = 256;
+
+/// What `stat` says, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) kind: FileType,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: Time,
+    pub(crate) ctime: Time,
+    pub(crate) ino: u64,
+    pub(crate) nlink: u64,
+    pub(crate) blocks: u64,
+    pub(crate) dev: u64,
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the types of stat differ between architectures")]
+impl From<Stat> for Look {
+    fn from(s: Stat) -> Look {
+        Look {
+            kind: FileType::from_raw_mode(s.st_mode),
+            mode: s.st_mode & 0o7777,
+            uid: s.st_uid,
+            gid: s.st_gid,
+            size: s.st_size as u64,
+            mtime: Time { sec: s.st_mtime as i64, nsec: s.st_mtime_nsec as u32 },
+            ctime: Time { sec: s.st_ctime as i64, nsec: s.st_ctime_nsec as u32 },
+            ino: s.st_ino as u64,
+            nlink: s.st_nlink as u64,
+            blocks: s.st_blocks as u64,
+            dev: s.st_dev as u64,
+        }
+    }
+}
+
+impl Look {
+    /// Equal for two looks between which nobody wrote, as far as `stat` can tell.
+    pub(crate) fn same_version(&self, other: &Look) -> bool {
+        (self.kind, self.ino, self.size, self.mtime, self.ctime)
+            == (other.kind, other.ino, other.size, other.mtime, other.ctime)
+    }
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) path: RelPath,
+    pub(crate) look: Look,
+}
+
+/// What was left out, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// By a pattern or a built-in rule.
+    pub filtered: u64,
+    /// SQLite databases and their side files.
+    pub sqlite: u64,
+    /// Mount points of other file systems.
+    pub mounts: u64,
+    /// Sockets and devices.
+    pub special: u64,
+}
+
+/// The result of a scan, ordered by path.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) found: Vec<Found>,
+    pub(crate) left_out: LeftOut,
+    /// Time of the file system when the scan began.
+    pub(crate) began: Time,
+}
+
+/// Looks at one tree again and again; remembers which headers it has read.
+pub(crate) struct Scanner {
+    root: PathBuf,
+    headers: Headers,
+}
+
+impl Scanner {
+    pub(crate) fn new(root: &Path) -> Scanner {
+        Scanner { root: root.to_owned(), headers: Headers::default() }
+    }
+
+    /// Device of the root; a change means that another volume was mounted.
+    pub(crate) fn device(root: &Path) -> Result<u64> {
+        let stat = rustix::fs::stat(root).map_err(Error::sys(root, "look at the tree"))?;
+        Ok(Look::from(stat).dev)
+    }
+
+    /// Scans the tree; `announce` hears of every directory before it is listed.
+    pub(crate) fn scan(
+        &mut self,
+        filter: &Filter,
+        began: Time,
+        announce: &mut dyn FnMut(&Path),
+    ) -> Result<Scan> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.root, flags, Mode::empty())
+            .map_err(Error::sys(&self.root, "open the tree"))?;
+        let look = Look::from(rustix::fs::fstat(&root).map_err(Error::sys(&self.root, "look at the tree"))?);
+        self.headers.begin();
+        let mut walk = Walk {
+            root: &self.root,
+            filter,
+            dev: look.dev,
+            headers: &mut self.headers,
+            announce,
+            found: Vec::new(),
+            left_out: LeftOut::default(),
+        };
+        walk.directory(root, None, 0)?;
+        let (mut found, left_out) = (walk.found, walk.left_out);
+        self.headers.end();
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(Scan { found, left_out, began })
+    }
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    filter: &'a Filter,
+    dev: u64,
+    headers: &'a mut Headers,
+    announce: &'a mut dyn FnMut(&Path),
+    found: Vec<Found>,
+    left_out: LeftOut,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, dir: OwnedFd, path: Option<&RelPath>, depth: usize) -> Result<()> {
+        let place = path.map_or_else(|| self.root.to_owned(), |p| self.root.join(p.as_path()));
+        if depth > DEEPEST {
+            return Err(Error::refused(
+                format!("{} is more than {DEEPEST} levels deep", place.display()),
+                "exclude it",
+            ));
+        }
+        (self.announce)(&place);
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for entry in Dir::read_from(&dir).map_err(Error::sys(&place, "list"))? {
+            let entry = entry.map_err(Error::sys(&place, "list"))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        // A mounted ConfigMap or Secret: what is in it comes from the cluster, not from the application.
+        if names.iter().any(|n| n == b"..data") {
+            self.left_out.filtered += names.len() as u64;
+            return Ok(());
+        }
+        names.sort_unstable();
+        if path.is_some() && names.iter().any(|n| n == b"CACHEDIR.TAG") && sqlite::is_cache(&dir) {
+            self.left_out.filtered += names.len() as u64;
+            return Ok(());
+        }
+        let mut looks: Vec<(Vec<u8>, Look)> = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(look) = look_at(&dir, &name, &place)? {
+                looks.push((name, look));
+            }
+        }
+        let bases = self.sqlite_bases(&dir, path, &looks);
+        for (name, look) in &looks {
+            let child = RelPath::below(path, name);
+            let (name, look) = (name.as_slice(), *look);
+            let is_dir = look.kind == FileType::Directory;
+            if self.filter.leaves_out(&child, is_dir) {
+                if name != OWN_DIR.as_bytes() {
+                    self.left_out.filtered += 1;
+                }
+                continue;
+            }
+            match look.kind {
+                FileType::Directory if look.dev != self.dev => self.left_out.mounts += 1,
+                FileType::Directory => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let opened = match rustix::fs::openat(&dir, name, flags, Mode::empty()) {
+                        Ok(opened) => opened,
+                        // Gone, or replaced by something else, since it was listed: the next scan sees what is there.
+                        Err(
+                            rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP,
+                        ) => continue,
+                        Err(errno) => {
+                            return Err(Error::sys(&self.root.join(child.as_path()), "open")(errno));
+                        }
+                    };
+                    self.found.push(Found { path: child.clone(), look });
+                    self.directory(opened, Some(&child), depth + 1)?;
+                }
+                FileType::RegularFile => {
+                    if bases.iter().any(|base| sqlite::belongs_to(name, base)) {
+                        self.left_out.sqlite += 1;
+                    } else {
+                        self.found.push(Found { path: child, look });
+                    }
+                }
+                FileType::Symlink | FileType::Fifo => self.found.push(Found { path: child, look }),
+                _ => self.left_out.special += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the SQLite databases of a directory.
+    fn sqlite_bases<'n>(
+        &mut self,
+        dir: &OwnedFd,
+        path: Option<&RelPath>,
+        looks: &'n [(Vec<u8>, Look)],
+    ) -> Vec<&'n [u8]> {
+        let mut bases = Vec::new();
+        for (name, look) in looks.iter().filter(|(_, look)| look.kind == FileType::RegularFile) {
+            if !self.filter.leaves_out(&RelPath::below(path, name), false)
+                && self.headers.is_sqlite(dir, name, look)
+            {
+                bases.push(name.as_slice());
+            }
+        }
+        bases
+    }
+}
+
+/// `None` if it is gone.
+pub(crate) fn look_at(dir: &OwnedFd, name: &[u8], place: &Path) -> Result<Option<Look>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat.into())),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(errno) => {
+            use std::os::unix::ffi::OsStrExt;
+            Err(Error::sys(&place.join(std::ffi::OsStr::from_bytes(name)), "look at")(errno))
+        }
+    }
+}

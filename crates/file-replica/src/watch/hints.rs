@@ -1,0 +1,164 @@
+//! inotify as a source of hints, through `notify`.
+//!
+//! One watch per directory, added before the directory is listed, never through a link. Of an event only the fact counts; names of
+//! removed directories are forgotten so that a new one in their place is watched again. An overflow, or a limit of the kernel, is
+//! told to the driver: the first rebuilds everything, the second falls back to polling. The handler does next to nothing, so the
+//! kernel's queue stays short.
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// What the handler tells the driver.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) wake: Notify,
+    pub(super) events: AtomicU64,
+    pub(super) overflow: AtomicBool,
+    removed: Mutex<Vec<PathBuf>>,
+}
+
+/// The watches of one tree.
+pub(super) struct Hints {
+    watcher: Option<RecommendedWatcher>,
+    watched: HashMap<PathBuf, u64>,
+    seen: Vec<PathBuf>,
+    news: Arc<News>,
+    extra: PathBuf,
+}
+
+impl Hints {
+    /// Watches nothing yet, except `extra`.
+    pub(super) fn new(news: Arc<News>, extra: PathBuf) -> Hints {
+        let mut hints = Hints { watcher: None, watched: HashMap::new(), seen: Vec::new(), news, extra };
+        hints.rebuild();
+        hints
+    }
+
+    /// Whether events are to be expected.
+    pub(super) fn works(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// Drops every watch and begins anew; the next scan adds them.
+    pub(super) fn rebuild(&mut self) {
+        self.watched.clear();
+        let news = self.news.clone();
+        let config = Config::default().with_follow_symlinks(false);
+        let made = RecommendedWatcher::new(move |event| take(&news, event), config);
+        self.watcher = match made {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                tracing::warn!(%error, "no inotify instance: polling");
+                None
+            }
+        };
+        let extra = self.extra.clone();
+        self.add(&extra);
+    }
+
+    /// A directory is about to be listed.
+    pub(super) fn announce(&mut self, dir: &Path) {
+        self.forget_removed();
+        self.add(dir);
+        if self.watcher.is_some() {
+            self.seen.push(dir.to_owned());
+        }
+    }
+
+    fn add(&mut self, dir: &Path) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let Ok(ino) = std::fs::symlink_metadata(dir).map(|m| m.ino()) else { return };
+        match self.watched.get(dir) {
+            Some(known) if *known == ino => return,
+            Some(_) => drop(watcher.unwatch(dir)),
+            None => {}
+        }
+        match watcher.watch(dir, RecursiveMode::NonRecursive) {
+            Ok(()) => drop(self.watched.insert(dir.to_owned(), ino)),
+            // Gone again, or not ours to read: the scan says so.
+            Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => {}
+            Err(error) if is_limit(&error) => {
+                tracing::warn!(%error, watches = self.watched.len(), "the kernel's limit of watches is reached: polling");
+                self.watcher = None;
+                self.watched.clear();
+            }
+            Err(error) => tracing::debug!(%error, dir = %dir.display(), "not watched"),
+        }
+    }
+
+    /// A scan is over: what it did not meet is not watched any more (P7).
+    pub(super) fn scanned(&mut self) {
+        let seen: std::collections::HashSet<PathBuf> = self.seen.drain(..).collect();
+        if seen.is_empty() {
+            return;
+        }
+        let extra = self.extra.clone();
+        let gone: Vec<PathBuf> =
+            self.watched.keys().filter(|d| !seen.contains(*d) && **d != extra).cloned().collect();
+        for dir in gone {
+            self.watched.remove(&dir);
+            if let Some(watcher) = &mut self.watcher {
+                let _ = watcher.unwatch(&dir);
+            }
+        }
+    }
+
+    fn forget_removed(&mut self) {
+        let removed = std::mem::take(&mut *lock(&self.news.removed));
+        for path in removed {
+            self.watched.retain(|dir, _| !dir.starts_with(&path));
+        }
+    }
+}
+
+fn take(news: &News, event: notify::Result<notify::Event>) {
+    match event {
+        Ok(event) if event.need_rescan() => news.overflow.store(true, Ordering::Relaxed),
+        Ok(event) => {
+            let own = match event.kind {
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+                // Our own reading of the tree.
+                EventKind::Access(_) => true,
+                _ => false,
+            };
+            if own {
+                return;
+            }
+            if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
+                let mut removed = lock(&news.removed);
+                // Bounded: beyond this everything is looked at anew.
+                if removed.len() < 4096 {
+                    removed.extend(event.paths);
+                } else {
+                    news.overflow.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "inotify");
+            news.overflow.store(true, Ordering::Relaxed);
+        }
+    }
+    news.events.fetch_add(1, Ordering::Relaxed);
+    news.wake.notify_one();
+}
+
+fn is_limit(error: &notify::Error) -> bool {
+    const ENOSPC: i32 = 28;
+    const EMFILE: i32 = 24;
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => true,
+        ErrorKind::Io(e) => matches!(e.raw_os_error(), Some(ENOSPC | EMFILE)),
+        _ => false,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,362 @@
+//! The writer of one tree: claims once, then commits a snapshot whenever it is told to look and something has changed.
+//!
+//! One snapshot: 1. marker and device are as they were; 2. scan; 3. guard; 4. read what changed and send packs; 5. guard again, for what
+//! vanished meanwhile; 6. remember the commit under way (`next`); 7. commit `m/<n+1>`, create-only; 8. `next` becomes `state`, the marker moves.
+//! A crash anywhere leaves either the old snapshot and some unreferenced packs, or the new one. A lost reply to 7 is settled by
+//! committing the identical bytes again before anything else is done. Once fenced, always fenced (P4).
+
+mod begin;
+mod changes;
+mod draft;
+
+pub(crate) use begin::is_local as begin_is_local;
+
+use crate::claim::new_id;
+use crate::entry::Digest;
+use crate::filter::Filter;
+use crate::guard::{self, Verdict};
+use crate::home::{Home, Lock, Marker};
+use crate::layout::{Seq, commit_key};
+use crate::manifest::{FORMAT, Head, Manifest};
+use crate::repo::Identity;
+use crate::scan::{LeftOut, Scanner};
+use crate::state::State;
+use crate::steps::Steps;
+use crate::{Error, Result};
+use bytes::Bytes;
+use clock::{Clock, IdGen};
+use seal::Protection;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{PutOptions, Store, WRITE_ID};
+
+/// So often the tree is read again when files change while it is read.
+const ROUNDS: u32 = 3;
+
+/// What a writer is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The tree.
+    pub root: PathBuf,
+    /// Who claims.
+    pub identity: Identity,
+    /// Sealed or plain.
+    pub protection: Protection,
+    /// What is left out.
+    pub filter: Filter,
+    /// Paths without which nothing is committed.
+    pub must_exist: Vec<String>,
+    /// Continue a replica that the tree cannot prove to descend from.
+    pub adopt: bool,
+    /// Recorded in the first snapshot, e.g. where it was imported from.
+    pub origin: Option<String>,
+    /// Name and version of the writer.
+    pub writer: String,
+}
+
+/// A claim that `restore init` made for this pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited {
+    /// Number of the claim.
+    pub epoch: Seq,
+}
+
+/// What one look led to.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The new snapshot; `None` if nothing had changed.
+    pub head: Option<Head>,
+    /// Files whose content was sent.
+    pub uploaded: u64,
+    /// Bytes stored, manifest included.
+    pub stored_bytes: u64,
+    /// Entries that are gone.
+    pub deleted: u64,
+    /// Files that kept an earlier version because they changed while they were read or may not be read.
+    pub unstable: u64,
+    /// Files changed again after they were read: look again soon.
+    pub moved: bool,
+    /// Entries of the tree.
+    pub tracked: u64,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
+/// The writer of one tree.
+pub struct Writer {
+    settings: Arc<Settings>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    home: Home,
+    _lock: Lock,
+    lineage: String,
+    epoch: Seq,
+    last_number: Seq,
+    /// What is in the newest snapshot by number, when the tree itself is not known (sealed, and the state was lost).
+    before: Option<Head>,
+    state: Option<Arc<State>>,
+    heads: BTreeMap<Seq, Head>,
+    scanner: Option<Scanner>,
+    device: u64,
+    slack_ms: i64,
+    marker: Marker,
+    pending: Option<Pending>,
+    fenced: bool,
+    steps: Steps,
+}
+
+/// A commit that may or may not have happened.
+struct Pending {
+    body: Bytes,
+    head: Head,
+}
+
+impl Writer {
+    /// Number of the claim.
+    pub fn epoch(&self) -> Seq {
+        self.epoch
+    }
+
+    /// The newest snapshot this tree descends from; 0 before the first.
+    pub fn snapshot_number(&self) -> Seq {
+        self.marker.snapshot
+    }
+
+    /// Id of the history.
+    pub fn lineage(&self) -> &str {
+        &self.lineage
+    }
+
+    /// The tree.
+    pub fn root(&self) -> &Path {
+        &self.settings.root
+    }
+
+    /// Its home on the volume.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The store it writes to.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether another writer has taken over.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Heads of commits that need not be read from the store.
+    pub fn known_heads(&self) -> &BTreeMap<Seq, Head> {
+        &self.heads
+    }
+
+    /// Hears of every head that was read, so that it is not read twice.
+    pub fn learn_heads(&mut self, heads: impl IntoIterator<Item = Head>) {
+        self.heads = heads.into_iter().map(|head| (head.number, head)).collect();
+    }
+
+    /// Forgets fingerprints: the next look compares every content (a writer through mmap leaves no trace in `stat`).
+    pub fn distrust(&mut self) {
+        if let Some(state) = &mut self.state {
+            Arc::make_mut(state).prints.iter_mut().for_each(|print| print.suspect = true);
+        }
+    }
+
+    /// Looks at the tree and commits what has changed. `announce` hears of every directory before it is listed.
+    pub async fn snapshot(&mut self, announce: impl FnMut(&Path) + Send + 'static) -> Result<Committed> {
+        if self.fenced {
+            return Err(fenced(self.last_number + 1));
+        }
+        let done = self.try_snapshot(announce).await;
+        if done.as_ref().is_err_and(Error::is_fenced) {
+            self.fenced = true;
+        }
+        done
+    }
+
+    async fn try_snapshot(&mut self, announce: impl FnMut(&Path) + Send + 'static) -> Result<Committed> {
+        self.settle().await?;
+        self.check_volume()?;
+        let began = self.home.file_system_time()?;
+        let write_id = new_id(&*self.ids);
+        let mut announce = announce;
+        let mut upload = draft::Uploads::new(&write_id, self.state.as_deref());
+        let mut round = 1;
+        let drafted = loop {
+            let mut scanner = self.scanner.take().unwrap_or_else(|| Scanner::new(&self.settings.root));
+            let settings = self.settings.clone();
+            let (scanner, announced, scan) = blocking(move || {
+                let scan = scanner.scan(&settings.filter, began, &mut announce);
+                (scanner, announce, scan)
+            })
+            .await;
+            self.scanner = Some(scanner);
+            announce = announced;
+            let scan = scan?;
+            let loss = changes::loss(&scan, self.state.as_deref(), self.before.as_ref(), &self.settings);
+            self.guard(&loss)?;
+            self.steps.at("read")?;
+            let drafted = self.draft(scan, upload).await?;
+            if !drafted.moved || round == ROUNDS {
+                break drafted;
+            }
+            round += 1;
+            upload = drafted.uploads;
+        };
+        let drafted = self.guard_draft(drafted)?;
+        self.commit(drafted, write_id).await
+    }
+
+    fn guard(&self, loss: &guard::Loss) -> Result<()> {
+        let Verdict::Refuse { finding, plan } = guard::judge(loss) else { return Ok(()) };
+        if self.home.take_allowance(&plan) {
+            tracing::warn!(plan, %finding, "a guard was overridden once");
+            return Ok(());
+        }
+        Err(Error::refused(
+            format!("nothing was uploaded: {finding} (since snapshot {})", loss.parent),
+            format!("check the volume; if it is meant, allow exactly this once with --allow {plan}"),
+        ))
+    }
+
+    /// What vanished after the scan is judged like the rest; an override was for the scan already.
+    fn guard_draft(&self, drafted: draft::Drafted) -> Result<draft::Drafted> {
+        if drafted.gone_since_scan > 0 {
+            let loss = changes::loss_of_draft(&drafted.entries, self.state.as_deref(), &self.settings);
+            self.guard(&loss)?;
+        }
+        Ok(drafted)
+    }
+
+    /// The volume under the writer must be the one it began with.
+    fn check_volume(&self) -> Result<()> {
+        let root = &self.settings.root;
+        if Scanner::device(root)? != self.device {
+            return Err(Error::refused(
+                format!("another file system is mounted at {} than at the start", root.display()),
+                "check the volume and restart",
+            ));
+        }
+        match self.home.marker()? {
+            Some(marker) if marker == self.marker => Ok(()),
+            Some(_) => Err(Error::refused("the marker of the tree was changed by somebody else", "restart")),
+            None => Err(Error::refused(
+                format!("{} has lost its marker (emptied, re-formatted or unmounted?)", root.display()),
+                "nothing was uploaded; restore the tree, or restart with --adopt",
+            )),
+        }
+    }
+
+    async fn commit(&mut self, drafted: draft::Drafted, write_id: String) -> Result<Committed> {
+        let state = self.state.as_deref();
+        let deleted = changes::deleted(&drafted.entries, state);
+        let mut outcome = Committed {
+            head: None,
+            uploaded: drafted.uploaded,
+            stored_bytes: drafted.stored_bytes,
+            deleted,
+            unstable: drafted.unstable,
+            moved: drafted.moved,
+            tracked: drafted.entries.len() as u64,
+            left_out: drafted.left_out,
+        };
+        if let Some(old) = state
+            && changes::is_same(&old.manifest, &drafted.entries, self.settings.filter.digest())
+        {
+            // Fingerprints are fresher now; they are written with the next commit.
+            let mut state = old.clone();
+            state.prints = drafted.prints;
+            self.state = Some(Arc::new(state));
+            return Ok(outcome);
+        }
+        let parent = self.marker.snapshot;
+        let parent_ms = self.heads.get(&parent).map_or(0, Head::unix_ms);
+        let manifest = Manifest {
+            format: FORMAT,
+            number: self.last_number + 1,
+            lineage: self.lineage.clone(),
+            epoch: self.epoch,
+            write_id,
+            parent,
+            time: clock::format_unix_ms(self.clock.unix_ms().max(parent_ms)),
+            writer: self.settings.writer.clone(),
+            origin: self.settings.origin.clone().filter(|_| parent == 0),
+            excludes: self.settings.filter.digest(),
+            objects: drafted.objects,
+            entries: drafted.entries,
+        };
+        let (body, head) = manifest.encode(&self.settings.protection)?;
+        outcome.stored_bytes += body.len() as u64;
+        let next = State {
+            last_number: manifest.number,
+            manifest,
+            prints: drafted.prints,
+            heads: self.next_heads(&head),
+        };
+        self.steps.at("remember the commit")?;
+        next.save_next(&self.home)?;
+        self.state = Some(Arc::new(next));
+        self.pending = Some(Pending { body: body.into(), head: head.clone() });
+        self.settle().await?;
+        outcome.head = Some(head);
+        Ok(outcome)
+    }
+
+    fn next_heads(&self, head: &Head) -> BTreeMap<Seq, Head> {
+        let mut heads = self.heads.clone();
+        heads.insert(head.number, head.clone());
+        heads
+    }
+
+    /// Finishes the commit under way, if there is one; the same bytes again are the same commit.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(pending) = &self.pending else { return Ok(()) };
+        let head = pending.head.clone();
+        self.steps.at("commit")?;
+        let options = PutOptions::create().with_metadata(WRITE_ID, head.write_id.clone());
+        match self.store.commit(&commit_key(head.number), pending.body.clone(), &options).await {
+            Ok(_) => {}
+            Err(store::Error::Fenced { .. }) => return Err(fenced(head.number)),
+            Err(e) => return Err(e.into()),
+        }
+        self.steps.at("promote the state")?;
+        State::promote(&self.home)?;
+        self.pending = None;
+        self.before = None;
+        self.last_number = head.number;
+        self.heads.insert(head.number, head.clone());
+        self.steps.at("move the marker")?;
+        self.marker = Marker::new(&self.lineage, head.number, self.epoch);
+        self.home.set_marker(&self.marker)
+    }
+}
+
+fn fenced(number: Seq) -> Error {
+    Error::Fenced {
+        what: format!("another writer has taken number {number} of this replica"),
+        hint: "only one pod may write; this one has stopped and overwritten nothing".into(),
+    }
+}
+
+/// Runs blocking work beside the runtime; a panic in it goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("blocking work is never cancelled"),
+        },
+    }
+}
+
+/// Digest of nothing, for entries without bytes.
+pub(crate) fn digest_of_nothing() -> Digest {
+    Digest::of(b"")
+}
+
+#[cfg(test)]
+mod tests;

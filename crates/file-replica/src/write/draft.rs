@@ -1,0 +1,431 @@
+//! From a scan to the entries of a snapshot: reads what changed, sends packs, keeps references to what did not.
+//!
+//! A thread reads, packs and seals; the caller sends. At most three packs are in memory (P7). What is not read again is what has
+//! the same inode, size, mtime and ctime as when it was read and is not suspect. Content that is stored already, under whatever
+//! name, is not sent again: a renamed directory costs its manifest.
+
+mod big;
+
+use super::{Writer, blocking};
+use crate::compact::{PackUse, choose};
+use crate::entry::{Content, Digest, Entry, Kind, Xattr};
+use crate::home::Home;
+use crate::layout::{PACKS, pack_key};
+use crate::manifest::Object;
+use crate::pack::{Packed, Packer, SMALL};
+use crate::path::RelPath;
+use crate::read::{self, Reading, Stamps};
+use crate::scan::{Found, LeftOut, Look, Scan};
+use crate::state::{Print, State};
+use crate::steps::Steps;
+use crate::{Error, Result, Settings};
+use rustix::fs::FileType;
+use seal::Protection;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use store::PutOptions;
+use tokio::sync::mpsc;
+
+/// What is stored already, in the last snapshot and in this attempt.
+pub(super) struct Uploads {
+    write_id: String,
+    made: usize,
+    objects: Vec<Object>,
+    by_digest: HashMap<Digest, (u32, RelPath)>,
+}
+
+impl Uploads {
+    pub(super) fn new(write_id: &str, state: Option<&State>) -> Uploads {
+        Uploads {
+            write_id: write_id.to_owned(),
+            made: 0,
+            objects: state.map_or_else(Vec::new, |s| s.objects().to_vec()),
+            by_digest: state.map_or_else(HashMap::new, State::by_digest),
+        }
+    }
+}
+
+/// Entries of a snapshot, with everything they refer to in the store.
+pub(super) struct Drafted {
+    pub(super) entries: Vec<Entry>,
+    pub(super) prints: Vec<Print>,
+    pub(super) objects: Vec<Object>,
+    pub(super) uploads: Uploads,
+    pub(super) uploaded: u64,
+    pub(super) stored_bytes: u64,
+    pub(super) unstable: u64,
+    /// Something that was read has changed again since.
+    pub(super) moved: bool,
+    pub(super) gone_since_scan: u64,
+    pub(super) left_out: LeftOut,
+}
+
+/// What the thread hands to the sender.
+enum Upload {
+    Pack(Packed),
+    Big(big::Stream),
+}
+
+impl Writer {
+    /// Reads and sends what changed.
+    pub(super) async fn draft(&mut self, scan: Scan, uploads: Uploads) -> Result<Drafted> {
+        let (sender, mut receiver) = mpsc::channel::<Upload>(1);
+        let drafter = Drafter {
+            settings: self.settings.clone(),
+            state: self.state.clone(),
+            slack_ms: self.slack_ms,
+            steps: self.steps.clone(),
+            uploads,
+            rewrite: HashSet::new(),
+            packer: None,
+            packer_index: 0,
+            sender,
+            uploaded: 0,
+            unstable: 0,
+            gone: 0,
+            read: Vec::new(),
+        };
+        let working = tokio::spawn(blocking(move || drafter.run(scan)));
+        let mut stored = 0;
+        let sent = async {
+            while let Some(upload) = receiver.recv().await {
+                self.steps.at("send content")?;
+                stored += match upload {
+                    Upload::Pack(packed) => {
+                        let size = packed.object.size;
+                        self.store.put(&packed.object.key, packed.body, &PutOptions::create()).await?;
+                        size
+                    }
+                    Upload::Big(stream) => stream.send(&self.store).await?,
+                };
+            }
+            Ok::<(), Error>(())
+        }
+        .await;
+        drop(receiver); // a thread that still has something to send stops here
+        let drafted = working.await.map_err(|e| Error::Io {
+            path: self.settings.root.clone(),
+            doing: "read",
+            source: std::io::Error::other(e.to_string()),
+        })?;
+        sent?;
+        let mut drafted = drafted?;
+        drafted.stored_bytes = stored;
+        Ok(drafted)
+    }
+}
+
+struct Drafter {
+    settings: Arc<Settings>,
+    state: Option<Arc<State>>,
+    slack_ms: i64,
+    steps: Steps,
+    uploads: Uploads,
+    /// Objects whose content is packed anew.
+    rewrite: HashSet<u32>,
+    packer: Option<Packer>,
+    packer_index: u32,
+    sender: mpsc::Sender<Upload>,
+    uploaded: u64,
+    unstable: u64,
+    gone: u64,
+    read: Vec<(RelPath, Look)>,
+}
+
+/// The content of a file, and how it looked then.
+enum Got {
+    Content(Content, Look),
+    Nothing,
+}
+
+impl Drafter {
+    fn run(mut self, scan: Scan) -> Result<Drafted> {
+        let state = self.state.clone();
+        let old = state.as_deref().map(State::by_path).unwrap_or_default();
+        self.rewrite = self.to_rewrite(&scan, &old);
+        let home = Home::of(&self.settings.root);
+        let mut stamps = Stamps::new(&home, scan.began, self.slack_ms);
+        let links = link_numbers(&scan.found);
+        let mut by_link: HashMap<u32, (Content, Look, RelPath)> = HashMap::new();
+        let mut entries = Vec::with_capacity(scan.found.len());
+        let mut prints = Vec::with_capacity(scan.found.len());
+        for found in &scan.found {
+            let before = old.get(&found.path).copied();
+            let mut look = found.look;
+            let kind = match look.kind {
+                FileType::Directory => Kind::Dir,
+                FileType::Fifo => Kind::Fifo,
+                FileType::Symlink => match rustix::fs::readlink(self.place(&found.path), Vec::new()) {
+                    Ok(target) => Kind::Symlink { target: target.into_bytes() },
+                    Err(_) => {
+                        self.gone += 1;
+                        continue;
+                    }
+                },
+                _ => {
+                    let link = links.get(&look.ino).copied();
+                    let content = match link.and_then(|n| by_link.get(&n)) {
+                        Some((content, seen, first)) => {
+                            look = *seen;
+                            let mut content = content.clone();
+                            // The bytes are in the pack under the first name.
+                            let in_pack = |o: u32| self.uploads.objects[o as usize].key.starts_with(PACKS);
+                            if content.object.is_some_and(in_pack) {
+                                content.member.get_or_insert_with(|| first.clone());
+                            }
+                            content
+                        }
+                        None => match self.content(found, before, &mut stamps)? {
+                            Got::Nothing => continue,
+                            Got::Content(mut content, seen) => {
+                                content.link = link;
+                                look = seen;
+                                by_link
+                                    .extend(link.map(|n| (n, (content.clone(), seen, found.path.clone()))));
+                                content
+                            }
+                        },
+                    };
+                    Kind::File(content)
+                }
+            };
+            let print = Print::of(&look, scan.began, self.slack_ms);
+            let xattrs = self.xattrs(found, before, &print)?;
+            let (mode, uid, gid) = (look.mode, look.uid, look.gid);
+            entries.push(Entry { path: found.path.clone(), kind, mode, uid, gid, mtime: look.mtime, xattrs });
+            prints.push(print);
+        }
+        self.send_pack()?;
+        drop_orphans(&mut entries, &mut prints);
+        let root = &self.settings.root;
+        let moved = self.read.iter().any(|(path, look)| !read::still(root, path, look));
+        let objects = used_objects(&mut entries, &self.uploads.objects);
+        Ok(Drafted {
+            entries,
+            prints,
+            objects,
+            uploads: self.uploads,
+            uploaded: self.uploaded,
+            stored_bytes: 0,
+            unstable: self.unstable,
+            moved,
+            gone_since_scan: self.gone,
+            left_out: scan.left_out,
+        })
+    }
+
+    fn place(&self, path: &RelPath) -> std::path::PathBuf {
+        self.settings.root.join(path.as_path())
+    }
+
+    /// Compaction rides on commits: only when something changed, and then the bound of requests must hold.
+    fn to_rewrite(&self, scan: &Scan, old: &HashMap<&RelPath, (&Entry, &Print)>) -> HashSet<u32> {
+        let Some(state) = &self.state else { return HashSet::new() };
+        let changed = scan.found.len() != old.len()
+            || scan.found.iter().any(|f| !old.get(&f.path).is_some_and(|(e, p)| is_unchanged(&f.look, e, p)));
+        if !changed {
+            return HashSet::new();
+        }
+        let mut live: HashMap<u32, u64> = HashMap::new();
+        let mut counted: HashSet<(u32, Digest)> = HashSet::new();
+        for found in &scan.found {
+            let Some(content) = old.get(&found.path).and_then(|(e, _)| e.content()) else { continue };
+            if let Some(object) = content.object.filter(|o| counted.insert((*o, content.sha256))) {
+                *live.entry(object).or_default() += content.size;
+            }
+        }
+        let packs: Vec<u32> = (0u32..)
+            .zip(state.objects())
+            .filter(|(_, o)| o.key.starts_with(PACKS))
+            .map(|(index, _)| index)
+            .collect();
+        let uses: Vec<PackUse> = packs
+            .iter()
+            .map(|i| PackUse {
+                raw: state.objects()[*i as usize].raw,
+                live: live.get(i).copied().unwrap_or(0),
+            })
+            .collect();
+        choose(&uses).into_iter().map(|i| packs[i]).collect()
+    }
+
+    fn content(
+        &mut self,
+        found: &Found,
+        before: Option<(&Entry, &Print)>,
+        stamps: &mut Stamps<'_>,
+    ) -> Result<Got> {
+        let old = before.and_then(|(entry, _)| entry.content());
+        let keep = |c: &Content| Content { link: None, ..c.clone() };
+        let rewritten = old.and_then(|c| c.object).is_some_and(|o| self.rewrite.contains(&o));
+        if let (Some((entry, print)), Some(content)) = (before, old)
+            && !rewritten
+            && !content.unstable
+            && is_unchanged(&found.look, entry, print)
+        {
+            return Ok(Got::Content(keep(content), found.look));
+        }
+        let reading = if found.look.size <= SMALL {
+            match read::small(&self.settings.root, &found.path, SMALL, stamps)? {
+                Reading::Stable(_, bytes) if bytes.len() as u64 > SMALL => self.big(found, stamps)?,
+                Reading::Stable(look, bytes) => Reading::Stable(look, self.small(found, look, &bytes)?),
+                Reading::Unstable => Reading::Unstable,
+                Reading::Gone => Reading::Gone,
+            }
+        } else {
+            self.big(found, stamps)?
+        };
+        match reading {
+            Reading::Stable(look, content) => {
+                self.read.push((found.path.clone(), look));
+                Ok(Got::Content(content, look))
+            }
+            Reading::Gone => {
+                self.gone += 1;
+                Ok(Got::Nothing)
+            }
+            Reading::Unstable => {
+                self.unstable += 1;
+                tracing::warn!(path = %found.path, "cannot be read, or changes while it is read; its last good version stays");
+                let Some(content) = old else { return Ok(Got::Nothing) };
+                Ok(Got::Content(Content { unstable: true, ..keep(content) }, found.look))
+            }
+        }
+    }
+
+    /// A file that fits into a pack.
+    fn small(&mut self, found: &Found, look: Look, bytes: &[u8]) -> Result<Content> {
+        let mut content = new_content(&look, bytes.len() as u64, Digest::of(bytes));
+        if bytes.is_empty() || self.refer(&mut content, &found.path) {
+            return Ok(content);
+        }
+        if self.packer.is_none() {
+            let sealed = matches!(self.settings.protection, Protection::Sealed(_));
+            let key = pack_key(&self.uploads.write_id, self.uploads.made, sealed);
+            self.uploads.made += 1;
+            self.packer_index = self.reserve(&key);
+            self.packer = Some(Packer::new(key, &self.settings.protection)?);
+        }
+        content.object = Some(self.packer_index);
+        let entry = Entry {
+            path: found.path.clone(),
+            kind: Kind::File(content.clone()),
+            mode: look.mode,
+            uid: look.uid,
+            gid: look.gid,
+            mtime: look.mtime,
+            xattrs: read::xattrs(&self.settings.root, &found.path)?,
+        };
+        let packer = self.packer.as_mut().expect("made above");
+        packer.add(&entry, bytes)?;
+        let full = packer.is_full();
+        self.uploads.by_digest.insert(content.sha256, (self.packer_index, found.path.clone()));
+        self.uploaded += 1;
+        if full {
+            self.send_pack()?;
+        }
+        Ok(content)
+    }
+
+    /// Points to bytes that are stored already, if they are.
+    fn refer(&self, content: &mut Content, path: &RelPath) -> bool {
+        let known = self.uploads.by_digest.get(&content.sha256);
+        let Some((object, member)) = known.filter(|(object, _)| !self.rewrite.contains(object)) else {
+            return false;
+        };
+        content.object = Some(*object);
+        let is_pack = self.uploads.objects[*object as usize].key.starts_with(PACKS);
+        content.member = Some(member.clone()).filter(|m| is_pack && m != path);
+        true
+    }
+
+    /// An index for an object that is not finished yet.
+    fn reserve(&mut self, key: &str) -> u32 {
+        let index = u32::try_from(self.uploads.objects.len()).expect("fewer objects than files");
+        self.uploads.objects.push(Object {
+            key: key.to_owned(),
+            size: 0,
+            sha256: super::digest_of_nothing(),
+            raw: 0,
+        });
+        index
+    }
+
+    fn send_pack(&mut self) -> Result<()> {
+        let Some(packer) = self.packer.take() else { return Ok(()) };
+        self.steps.at("finish a pack")?;
+        let packed = packer.finish()?;
+        self.uploads.objects[self.packer_index as usize] = packed.object.clone();
+        self.hand_over(Upload::Pack(packed))
+    }
+
+    fn hand_over(&self, upload: Upload) -> Result<()> {
+        // The sender has failed and says why.
+        self.sender.blocking_send(upload).map_err(|_| Error::Stopped("sending"))
+    }
+
+    fn xattrs(&self, found: &Found, before: Option<(&Entry, &Print)>, now: &Print) -> Result<Vec<Xattr>> {
+        match before {
+            Some((entry, print)) if print.ino == now.ino && print.ctime == now.ctime && !print.suspect => {
+                Ok(entry.xattrs.clone())
+            }
+            _ => read::xattrs(&self.settings.root, &found.path),
+        }
+    }
+}
+
+fn new_content(look: &Look, size: u64, sha256: Digest) -> Content {
+    let sparse = size > 0 && look.blocks.saturating_mul(512) + 4096 <= size;
+    Content { size, sha256, object: None, member: None, link: None, sparse, unstable: false }
+}
+
+/// Whether a file is what it was when it was last read, as far as `stat` can tell for sure.
+fn is_unchanged(look: &Look, entry: &Entry, print: &Print) -> bool {
+    let same = print.ino == look.ino && print.ctime == look.ctime && entry.mtime == look.mtime;
+    match &entry.kind {
+        Kind::File(content) => {
+            look.kind == FileType::RegularFile && same && !print.suspect && content.size == look.size
+        }
+        Kind::Dir => look.kind == FileType::Directory,
+        Kind::Symlink { .. } => look.kind == FileType::Symlink && same,
+        Kind::Fifo => look.kind == FileType::Fifo && same,
+    }
+}
+
+/// Numbers for inodes with more than one name in the tree.
+fn link_numbers(found: &[Found]) -> HashMap<u64, u32> {
+    let mut names: HashMap<u64, u32> = HashMap::new();
+    let files = || found.iter().filter(|f| f.look.kind == FileType::RegularFile && f.look.nlink > 1);
+    files().for_each(|f| *names.entry(f.look.ino).or_default() += 1);
+    let mut numbers = HashMap::new();
+    for f in files().filter(|f| names[&f.look.ino] > 1) {
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        numbers.entry(f.look.ino).or_insert(next);
+    }
+    numbers
+}
+
+/// Takes away what lies below something that is no directory any more.
+fn drop_orphans(entries: &mut Vec<Entry>, prints: &mut Vec<Print>) {
+    let dirs: HashSet<RelPath> = entries.iter().filter(|e| e.is_dir()).map(|e| e.path.clone()).collect();
+    let keep: Vec<bool> = entries.iter().map(|e| e.path.parent().is_none_or(|p| dirs.contains(&p))).collect();
+    let mut at = keep.iter();
+    entries.retain(|_| *at.next().expect("one per entry"));
+    let mut at = keep.iter();
+    prints.retain(|_| *at.next().expect("one per entry"));
+}
+
+/// Objects that are referred to, and the entries renumbered to them.
+fn used_objects(entries: &mut [Entry], objects: &[Object]) -> Vec<Object> {
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut used = Vec::new();
+    for entry in entries {
+        let Kind::File(content) = &mut entry.kind else { continue };
+        let Some(object) = &mut content.object else { continue };
+        *object = *numbers.entry(*object).or_insert_with(|| {
+            used.push(objects[*object as usize].clone());
+            u32::try_from(used.len() - 1).expect("fewer objects than files")
+        });
+    }
+    used
+}

@@ -1,0 +1,132 @@
+//! Files too big for a pack: an object of their own, streamed while they are read.
+//!
+//! Read twice: once for the digest, which tells whether the bytes are stored already, and once to send them. If the second
+//! reading differs the upload is thrown away, and the file counts as unstable.
+
+use super::{Drafter, Upload, new_content};
+use crate::chest::{Chest, Digesting};
+use crate::entry::Content;
+use crate::layout::big_key;
+use crate::manifest::Object;
+use crate::read::{self, Reading, Stamps};
+use crate::scan::Found;
+use crate::{Error, Result};
+use bytes::Bytes;
+use futures::stream::StreamExt;
+use seal::Protection;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use store::{PutOptions, Store};
+use tokio::sync::mpsc;
+
+/// Bytes per message.
+const CHUNK: usize = 256 << 10;
+
+/// An object under way.
+pub(super) struct Stream {
+    key: String,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
+    bound: u64,
+    given_up: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+}
+
+impl Stream {
+    /// Sends it; 0 bytes if the reader gave it up.
+    pub(super) async fn send(mut self, store: &Store) -> Result<u64> {
+        let body = futures::stream::poll_fn(move |cx| self.chunks.poll_recv(cx)).boxed();
+        match store.put_stream(&self.key, body, Some(self.bound), &PutOptions::create()).await {
+            Ok(_) => Ok(self.sent.load(Ordering::Relaxed)),
+            Err(_) if self.given_up.load(Ordering::Relaxed) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Turns writes into messages.
+struct Chunks {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+impl Chunks {
+    fn send(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.buffer);
+        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::Error::other("the upload has failed"))
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() { Ok(()) } else { self.send() }
+    }
+}
+
+impl Drafter {
+    pub(super) fn big(&mut self, found: &Found, stamps: &mut Stamps<'_>) -> Result<Reading<Content>> {
+        let (look, sha256) = match read::digest(&self.settings.root, &found.path, Some(stamps))? {
+            Reading::Stable(look, sha256) => (look, sha256),
+            Reading::Unstable => return Ok(Reading::Unstable),
+            Reading::Gone => return Ok(Reading::Gone),
+        };
+        let mut content = new_content(&look, look.size, sha256);
+        if self.refer(&mut content, &found.path) {
+            return Ok(Reading::Stable(look, content));
+        }
+        let sealed = matches!(self.settings.protection, Protection::Sealed(_));
+        let key = big_key(&self.uploads.write_id, self.uploads.made, sealed);
+        self.uploads.made += 1;
+        let (sender, chunks) = mpsc::channel(2);
+        let (given_up, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        // zstd and age never grow data by more than this.
+        let bound = look.size + look.size / 64 + (1 << 20);
+        let stream =
+            Stream { key: key.clone(), chunks, bound, given_up: given_up.clone(), sent: sent.clone() };
+        self.hand_over(Upload::Big(stream))?;
+        let give_up = || {
+            given_up.store(true, Ordering::Relaxed);
+            let _ = sender.blocking_send(Err(io::Error::other("the file changed while it was sent")));
+        };
+        let place = self.place(&found.path);
+        let mut file = match read::open(&place) {
+            Ok(file) => file,
+            Err(_) => {
+                give_up();
+                return Ok(Reading::Gone);
+            }
+        };
+        let chunks = Chunks { sender: sender.clone(), buffer: Vec::with_capacity(CHUNK) };
+        let mut chest =
+            Chest::new(Digesting::new(chunks), &self.settings.protection).map_err(Error::seal(&key))?;
+        let mut reading = Digesting::new(&mut file);
+        if let Err(e) = io::copy(&mut reading, &mut chest) {
+            give_up();
+            return Err(Error::io(&place, "read or send")(e));
+        }
+        let (_, _, again) = reading.digest();
+        let same = again == sha256 && read::look(&file, &place)?.same_version(&look);
+        if !same {
+            give_up();
+            return Ok(Reading::Unstable);
+        }
+        let mut out = chest.finish().map_err(Error::seal(&key))?;
+        out.flush().map_err(|e| Error::seal(&key)(seal::Error::Io(e)))?;
+        let (_, size, stored) = out.digest();
+        sent.store(size, Ordering::Relaxed);
+        let index = self.reserve(&key);
+        self.uploads.objects[index as usize] = Object { key, size, sha256: stored, raw: content.size };
+        self.uploads.by_digest.insert(sha256, (index, found.path.clone()));
+        content.object = Some(index);
+        self.uploaded += 1;
+        Ok(Reading::Stable(look, content))
+    }
+}
