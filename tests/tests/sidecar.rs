@@ -165,7 +165,10 @@ fn an_outage_is_seen_in_the_lag_and_not_in_the_probes() {
     let (place, volume) = (Place::s3(), Volume::new());
     volume.write(5);
     let mut streamer = Streamer::start(&place, "p", &volume.db(), SERVED).following();
-    streamer.wait_beyond(0);
+    // An increment behind the first image: its start is over.
+    let image = streamer.wait_beyond(0);
+    volume.write(5);
+    streamer.wait_beyond(image);
     let addr = streamer.addr();
     place.server().faults().unavailable(true);
     let db = Connection::open(volume.db()).unwrap();
@@ -381,9 +384,11 @@ fn check_finds_what_a_start_would_find() {
     volume.write(5);
     let (good, findings) = check(&place, &volume.db(), &place.url("p"), &[]);
     good.expect(0);
-    for what in ["store", "create-only", "clock", "database", "volume", "fsync", "open-files"] {
+    for what in ["store", "create-only", "clock", "database", "fsync", "open-files"] {
         assert_eq!(verdict(&findings, what), "ok", "{what}: {findings:#?}");
     }
+    // How full this machine's disk is, is its own matter.
+    assert!(["ok", "warning"].contains(&verdict(&findings, "volume")), "{findings:#?}");
     assert!(!volume.path().join(".highwater").exists() && place.files("p").is_empty());
 
     let mut denied = place.command("wal-streamer");

@@ -157,6 +157,7 @@ impl Observed {
         seen.last_event_ns = self.around.clock.monotonic_ns();
         seen.state = "failed";
         seen.error = Some(error.to_string());
+        seen.lag.failed(seen.last_event_ns);
         if error.class() == Class::Fenced {
             self.fenced(&mut seen, error.to_string());
         }
@@ -187,7 +188,9 @@ impl Observed {
             self.show_lag(&seen, now);
         }
         let silent = Duration::from_nanos(now.saturating_sub(seen.last_event_ns.max(life)));
-        let stalled = seen.lag.is_behind() && silent > self.around.stall_after;
+        // Without a writer nothing is stuck: it is started again, or a restart would not help.
+        let followed = !matches!(seen.state, "failed" | "fenced");
+        let stalled = followed && seen.lag.is_behind() && silent > self.around.stall_after;
         if stalled == seen.stalled {
             return;
         }

@@ -23,9 +23,17 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    /// A database was attached: its counters begin again.
+    /// A database was attached: its counters begin again. What waited before waits until everything is known to be stored.
     pub(super) fn attached(&mut self, page_size: u32) {
-        *self = Lag { page_size: u64::from(page_size), ..Lag::default() };
+        let waiting = std::mem::take(&mut self.waiting);
+        *self = Lag { waiting, page_size: u64::from(page_size), ..Lag::default() };
+    }
+
+    /// Its writer failed: whatever is committed from now on is not seen, so it counts as behind until proven otherwise.
+    pub(super) fn failed(&mut self, now: u64) {
+        if self.waiting.is_empty() {
+            self.waiting.push_back(now);
+        }
     }
 
     /// The first commit of a new batch was seen.
@@ -95,13 +103,17 @@ mod tests {
         assert_eq!((lag.seconds(4_000_000_000), lag.transactions(), lag.is_behind()), (0.0, 0, false));
     }
 
+    /// While there is no writer nobody sees commits; an alert on the lag must fire all the same.
     #[test]
-    fn attaching_again_begins_again() {
+    fn a_failed_writer_is_behind_until_everything_is_stored() {
         let mut lag = Lag::default();
         lag.attached(4096);
-        lag.behind(0);
         lag.copied(taken(9, 9));
+        lag.failed(1_000_000_000);
+        lag.failed(5_000_000_000);
         lag.attached(4096);
-        assert_eq!((lag.is_behind(), lag.transactions(), lag.bytes()), (false, 0, 0));
+        assert_eq!((lag.seconds(11_000_000_000), lag.transactions(), lag.bytes()), (10.0, 0, 0));
+        lag.caught_up();
+        assert!(!lag.is_behind());
     }
 }
