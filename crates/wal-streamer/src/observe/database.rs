@@ -154,10 +154,11 @@ impl Observed {
     /// The writer ended with an error.
     pub(super) fn failed(&self, error: &Error, retry_in: Option<Duration>) {
         let mut seen = self.seen();
-        seen.last_event_ns = self.around.clock.monotonic_ns();
+        let now = self.around.clock.monotonic_ns();
+        seen.last_event_ns = now;
         seen.state = "failed";
         seen.error = Some(error.to_string());
-        seen.lag.failed(seen.last_event_ns);
+        seen.lag.failed(now);
         if error.class() == Class::Fenced {
             self.fenced(&mut seen, error.to_string());
         }
