@@ -1,5 +1,6 @@
 //! The command line of `restore`.
 
+use crate::etcd::Etcd;
 use crate::values::{Depth, duration, moment, txid, url};
 use clap::{Args, Parser, Subcommand};
 use door::{Logs, Output, Paper};
@@ -15,6 +16,7 @@ Examples:
   restore sqlite s3://backups/vaultwarden -o yesterday.db --timestamp 2026-11-20T14:05:00Z
   restore files  s3://backups/vaultwarden/files -o /data --path 'config/*.yaml'
   restore verify s3://backups/vaultwarden --full
+  restore etcd   s3://backups/etcd -o snapshot.db --identity key.txt
 
 Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or from files in /highwater/credentials.
 Exit codes: 0 done, 1 failed (retry may help), 2 usage, 3 refused or nothing there to restore (nothing changed),
@@ -29,7 +31,7 @@ Examples:
 Exit codes: 0 all is in place, 1 the store cannot be asked (retry), 2 configuration, 3 a person has to decide,
 4 replica damaged, 5 the volume is in use.";
 
-/// Restores databases from their replicas, written by wal-streamer or Litestream.
+/// Restores databases from their replicas, written by wal-streamer or Litestream, and etcd from its snapshots.
 #[derive(Parser)]
 #[command(name = "restore", version, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -50,6 +52,9 @@ pub(crate) enum Verb {
     /// Restore a directory that config-syncer keeps, or parts of it
     #[command(after_help = EXAMPLES)]
     Files(crate::files::Files),
+    /// Bring back an etcd snapshot as the file that etcd's own tools take, and say what to do with it
+    #[command(after_help = EXAMPLES)]
+    Etcd(Etcd),
     /// Show every point that can be restored
     #[command(after_help = EXAMPLES)]
     List(List),

@@ -3,6 +3,7 @@
 mod cli;
 mod confirm;
 mod drill;
+mod etcd;
 mod files;
 mod follow;
 mod init;
@@ -32,6 +33,7 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         Verb::Init(args) => init::run(args).await,
         Verb::Sqlite(args) => sqlite::run(args).await.map_err(failure),
         Verb::Files(args) => files::run(args).await.map_err(|e| Failure::new(files::exit_of(&e), e)),
+        Verb::Etcd(args) => etcd::run(args).await,
         Verb::List(args) => list::run(args).await.map_err(failure),
         Verb::Verify(args) => verify::run(args).await.map_err(failure),
         Verb::Drill(args) => drill::run(args).await.map_err(failure),

@@ -21,9 +21,6 @@ const NOT_YET: &[&str] = &[
     "wal-streamer snapshot",
     "wal-streamer check",
     "config-syncer watch",
-    "etcd-shipper ship",
-    "etcd-shipper drill",
-    "etcd-shipper serve",
 ];
 
 /// A use: the words after the binary's name, and who says them.
