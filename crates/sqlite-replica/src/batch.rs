@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of pages kept in memory before a batch spills.
+/// Bytes of pages kept in memory before a batch spills, if nobody says otherwise.
 const IN_MEMORY: usize = 4 << 20;
 
 /// Newest versions of changed pages.
@@ -20,6 +20,7 @@ const IN_MEMORY: usize = 4 << 20;
 pub(crate) struct Batch {
     dir: PathBuf,
     page_size: usize,
+    in_memory: usize,
     memory: BTreeMap<u32, Box<[u8]>>,
     spilled: Option<Spill>,
     /// Database size in pages after the last commit taken in; 0 = no commit yet.
@@ -39,9 +40,25 @@ impl Batch {
         Batch {
             dir: dir.to_owned(),
             page_size: page_size as usize,
+            in_memory: IN_MEMORY,
             memory: BTreeMap::new(),
             spilled: None,
             commit: 0,
+        }
+    }
+
+    /// From now on so many bytes of pages are kept in memory before they spill (P7).
+    pub(crate) fn bound(&mut self, in_memory: usize) {
+        self.in_memory = in_memory;
+    }
+
+    /// Whether a page is in.
+    pub(crate) fn contains(&self, pgno: u32) -> bool {
+        match &self.spilled {
+            None => self.memory.contains_key(&pgno),
+            Some(spill) => {
+                spill.present.get((pgno / 64) as usize).is_some_and(|word| word >> (pgno % 64) & 1 == 1)
+            }
         }
     }
 
@@ -101,7 +118,7 @@ impl Batch {
 
 impl Sink for Batch {
     fn page(&mut self, pgno: u32, page: &[u8]) -> io::Result<()> {
-        if self.spilled.is_none() && self.memory.len() * self.page_size >= IN_MEMORY {
+        if self.spilled.is_none() && self.memory.len() * self.page_size >= self.in_memory {
             self.spill()?;
         }
         let offset = self.offset(pgno);

@@ -142,11 +142,14 @@ impl Error {
     }
 
     /// True if a running writer goes on trying: whatever the store or the disk say may pass (credentials are rotated, a bucket is
-    /// created, space is freed), only a fence does not.
+    /// created, space is freed), only a fence does not, and not a volume that fails or was made read-only: on that nothing more is
+    /// built until a new start has tried it.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Error::Store(e) => !e.is_fenced(),
-            Error::Io { .. } | Error::Ltx { source: ltx::Error::Io(_), .. } => true,
+            Error::Io { source, .. } | Error::Ltx { source: ltx::Error::Io(source), .. } => {
+                !is_broken(source)
+            }
             _ => false,
         }
     }
@@ -172,4 +175,10 @@ impl Error {
         let place = place.to_owned();
         move |source| Error::Ltx { place, source }
     }
+}
+
+/// EIO, or a volume that can no longer be written.
+fn is_broken(error: &io::Error) -> bool {
+    use nix::libc::{EIO, EROFS, ESTALE};
+    matches!(error.raw_os_error(), Some(EIO | EROFS | ESTALE))
 }

@@ -8,13 +8,21 @@
 
 mod board;
 mod config;
+mod glance;
 mod handle;
+mod hints;
+mod limits;
 mod member;
 mod outcome;
+mod overlap;
+mod search;
+mod slots;
 mod supervise;
+mod tree;
 
 pub use board::{State, Status};
-pub use config::{Conflict, Database, FleetConfig, News, Stores, Target};
+pub use config::{Conflict, Database, Fill, Filling, FleetConfig, Found, News, Stores, Target};
 pub use handle::FleetHandle;
+pub use limits::Limits;
 pub use outcome::Outcome;
 pub use supervise::Fleet;

@@ -24,7 +24,8 @@ pub use catalogue::{Catalogue, Entry};
 pub use claim::{Basis, Claim, Claimant, Claiming, unlock};
 pub use error::{Class, Error, Result};
 pub use fleet::{
-    Conflict, Database, Fleet, FleetConfig, FleetHandle, News, Outcome, State, Status, Stores, Target,
+    Conflict, Database, Fill, Filling, Fleet, FleetConfig, FleetHandle, Found, Limits, News, Outcome, State,
+    Status, Stores, Target,
 };
 pub use identity::{Identity, Lineage};
 pub use layout::{LINEAGE_KEY, Layout, Level};

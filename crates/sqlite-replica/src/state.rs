@@ -45,6 +45,22 @@ pub struct Record {
     /// The claim was lost: nothing is written any more until somebody claims anew.
     #[serde(default)]
     pub fenced: Option<Lost>,
+    /// Which file the database was; `None` where any file is to be believed.
+    #[serde(default)]
+    pub file: Option<FileMark>,
+}
+
+/// A database file as a writer left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMark {
+    /// Inode number.
+    pub inode: u64,
+    /// Time of creation, ms, where the file system knows it.
+    pub born_ms: Option<i64>,
+    /// Size and time of the last write (s, ns), if everything was in the file and nobody could write it.
+    pub rested: Option<(u64, i64, i64)>,
+    /// It was found to hold something else than it should: the next start compares it, whatever the WAL proves.
+    pub suspect: bool,
 }
 
 /// A claim that a writer goes on under without having made it.
@@ -288,6 +304,7 @@ mod tests {
             mark: None,
             inherited: None,
             fenced: None,
+            file: None,
         }
     }
 

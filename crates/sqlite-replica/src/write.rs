@@ -1,5 +1,6 @@
 //! From a live database to a replica: claim, first image, one level 0 file per sync, resume by proof.
 
+mod again;
 mod begin;
 mod drive;
 mod engine;
@@ -11,7 +12,9 @@ mod full;
 mod host;
 mod image;
 mod inbox;
+mod probe;
 mod resume;
+mod same;
 mod send;
 pub(crate) mod stage;
 mod start;

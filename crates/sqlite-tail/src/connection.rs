@@ -95,6 +95,17 @@ impl Quiet {
             .map_err(Error::sqlite("take the write barrier", &self.path))
     }
 
+    /// What SQLite's own check finds, at most `limit` lines.
+    pub(crate) fn quick_check(&self, limit: u32) -> rusqlite::Result<Vec<String>> {
+        let lines = self
+            .connection
+            .prepare(&format!("PRAGMA quick_check({limit})"))
+            .and_then(|mut check| check.query_map([], |row| row.get(0))?.collect());
+        // It has parsed the application's schema, which is given back (trap 14).
+        self.connection.execute_batch("PRAGMA writable_schema=RESET; PRAGMA shrink_memory;")?;
+        lines
+    }
+
     /// Ends whatever transaction is open; nothing was written in it.
     pub(crate) fn end(&self) -> Result<(), Error> {
         if self.connection.is_autocommit() {

@@ -7,6 +7,7 @@
 use crate::locks::{self, Neighbours};
 use crate::recognise::{Kind, cannot_see, kind_of, page_size};
 use crate::registry::{FileId, Registration};
+use crate::stamp::FileStamp;
 use crate::{Error, Options};
 use nix::sys::statfs::statfs;
 use nix::unistd::geteuid;
@@ -159,10 +160,12 @@ impl Gated {
 
 impl Files {
     /// Fails with [`Error::Replaced`] if a path leads to another file than ours.
-    pub(crate) fn still_ours(&self) -> Result<(), Error> {
+    /// Gives what the database file looks like.
+    pub(crate) fn still_ours(&self) -> Result<FileStamp, Error> {
+        let mut stamp = None;
         for (path, id) in [(&self.path, self.id), (&self.wal_path, self.wal_id)] {
             match fs::metadata(path) {
-                Ok(meta) if FileId::of(&meta) == id => {}
+                Ok(meta) if FileId::of(&meta) == id => stamp = stamp.or(Some(FileStamp::of(&meta))),
                 Ok(_) => return Err(Error::Replaced { path: path.clone() }),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     return Err(Error::Replaced { path: path.clone() });
@@ -170,7 +173,7 @@ impl Files {
                 Err(e) => return Err(Error::io("stat", path)(e)),
             }
         }
-        Ok(())
+        Ok(stamp.expect("the database is the first of the two"))
     }
 
     pub(crate) fn check_neighbours(&self) -> Result<(), Error> {

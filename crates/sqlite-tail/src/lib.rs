@@ -10,6 +10,7 @@
 
 mod connection;
 mod error;
+mod examine;
 mod files;
 mod hold;
 mod hub;
@@ -23,6 +24,7 @@ mod recognise;
 mod registry;
 mod signal;
 mod sink;
+mod stamp;
 mod stats;
 mod tail;
 mod view;
@@ -37,6 +39,7 @@ pub use recognise::{Kind, recognise};
 pub use registry::is_attached;
 pub use signal::Waker;
 pub use sink::Sink;
+pub use stamp::{FileIdentity, FileStamp};
 pub use stats::{SPAN_BOUNDS_NS, Spans, Stats};
 pub use tail::{Checkpoint, Copied, Look, Maintenance, Tail, Wake};
 pub use view::View;

@@ -40,16 +40,18 @@ pub fn recognise(path: &Path) -> Result<Kind, Error> {
             },
         });
     }
-    if registry::is_attached(path) {
-        return Ok(Kind::Attached);
-    }
+    registry::unless_attached(&meta, || head(path)).map_or(Ok(Kind::Attached), |head| Ok(kind_of(&head?)))
+}
+
+/// The start of the first page.
+fn head(path: &Path) -> Result<Vec<u8>, Error> {
     let mut head = Vec::with_capacity(4096);
     File::open(path)
         .map_err(|e| cannot_see(path, e))?
         .take(4096)
         .read_to_end(&mut head)
         .map_err(Error::io("read", path))?;
-    Ok(kind_of(&head))
+    Ok(head)
 }
 
 pub(crate) fn cannot_see(path: &Path, error: io::Error) -> Error {

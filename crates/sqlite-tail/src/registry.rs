@@ -33,6 +33,13 @@ pub fn is_attached(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| attached().contains(&FileId::of(&meta)))
 }
 
+/// What `open` gives, unless the file is attached by this process; nobody attaches to it meanwhile, so that `open` may close it
+/// again.
+pub(crate) fn unless_attached<T>(meta: &fs::Metadata, open: impl FnOnce() -> T) -> Option<T> {
+    let attached = attached();
+    (!attached.contains(&FileId::of(meta))).then(open)
+}
+
 /// A file marked as attached until dropped.
 #[derive(Debug)]
 pub(crate) struct Registration(FileId);

@@ -21,6 +21,7 @@ use crate::hold::Hold;
 use crate::protocol::{Facts, Protocol};
 use crate::recognise::Kind;
 use crate::signal::{Signal, Waker};
+use crate::stamp::{FileIdentity, FileStamp};
 use crate::wal_index::WalIndex;
 use crate::watch::Watch;
 use crate::{Error, Options, Position, Stats};
@@ -55,6 +56,8 @@ pub struct Tail {
     position: Option<Position>,
     /// Where the last view ended, as long as no pin was released since.
     pub(crate) viewed: Option<Position>,
+    /// The database file as it was when READ_LOCK(0) became the hold, as long as it is.
+    resting: Option<FileStamp>,
     /// The index the caller last saw: what [`Tail::wait`] compares with.
     seen: WalIndex,
 }
@@ -113,6 +116,7 @@ impl Tail {
             mark: now,
             position: None,
             viewed: None,
+            resting: None,
             seen: now,
         })
     }
@@ -130,6 +134,30 @@ impl Tail {
     /// What is copied; `None` before [`Tail::resume`] or [`Tail::start_at`] succeeded, and after a gap.
     pub fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// Which file is attached.
+    pub fn identity(&self) -> Result<FileIdentity, Error> {
+        self.files.metadata().map(|meta| FileIdentity::of(&meta))
+    }
+
+    /// What the database file looks like while nobody may write it (nothing is left to be backfilled, and we see to it that it
+    /// stays so); `None` at other times.
+    pub fn rested(&self) -> Option<FileStamp> {
+        self.resting
+    }
+
+    /// What the database file looks like now.
+    pub fn stamp(&self) -> Result<FileStamp, Error> {
+        self.files.metadata().map(|meta| FileStamp::of(&meta))
+    }
+
+    /// After [`Look::disturbed`]: the file was compared, and holds what it should.
+    pub fn forgive(&mut self) -> Result<(), Error> {
+        if self.resting.is_some() {
+            self.resting = Some(FileStamp::of(&self.files.metadata()?));
+        }
+        Ok(())
     }
 
     /// Counters since attaching.

@@ -3,8 +3,9 @@
 use crate::cli::Selection;
 use anyhow::{Context, Result, bail, ensure};
 use protect::{Description, Layer, Sources};
-use sqlite_replica::Identity;
+use sqlite_replica::{Config, Fill, Found, Identity};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use store::StoreUrl;
 
 /// One database and its replica.
@@ -15,6 +16,8 @@ pub(crate) struct Pair {
     pub(crate) identity: Identity,
     /// Where it was written, for messages.
     pub(crate) place: String,
+    /// It is a pattern or a directory: each database found has a replica of its own below `replica`.
+    pub(crate) found: Option<Found>,
 }
 
 /// Everything to replicate.
@@ -63,6 +66,7 @@ fn given(args: &Selection) -> Result<Pairs> {
         Ok(Pair {
             replica: pair[1].clone(),
             place: "command line".into(),
+            found: None,
             identity: Identity {
                 cluster: args.cluster.clone().unwrap_or_default(),
                 app: args.app.clone().unwrap_or_default(),
@@ -91,11 +95,7 @@ fn described(args: &Selection) -> Result<Pairs> {
     }
     let mut pairs = Vec::new();
     for database in description.databases.iter().filter(|d| d.profile.is_backed_up()) {
-        ensure!(
-            !database.is_pattern() && !description.locate(&database.path).is_dir(),
-            "databases: {} is a pattern or a directory; this version wants each file named",
-            database.path
-        );
+        let many = database.is_pattern() || description.locate(&database.path).is_dir();
         let text =
             database.url.clone().with_context(|| format!("databases: {} has no replica", database.path))?;
         StoreUrl::parse(&text)?;
@@ -108,6 +108,7 @@ fn described(args: &Selection) -> Result<Pairs> {
                 app: description.app.clone().unwrap_or_default(),
                 database: database.path.clone(),
             },
+            found: many.then(|| search(&description, database)),
         });
     }
     ensure!(
@@ -117,6 +118,21 @@ fn described(args: &Selection) -> Result<Pairs> {
     let common = description.replica.as_deref().map(StoreUrl::parse).transpose()?;
     let (volume, in_pod) = (description.root.clone(), sources.in_pod());
     Ok(Pairs { all: pairs, common, description: Some(description), in_pod, volume })
+}
+
+/// A pattern, or everything in a directory; each database has its own replica below the common one, by its path.
+fn search(description: &Description, database: &protect::Database) -> Found {
+    let pattern = database.is_pattern().then(|| database.path.clone());
+    let directory = if pattern.is_some() { PathBuf::new() } else { PathBuf::from(&database.path) };
+    let database = database.clone();
+    let fill = move |name: &str, writer: &mut Config| match database.replica_of(name) {
+        Some(url) => {
+            writer.replica = url;
+            true
+        }
+        None => false,
+    };
+    Found { root: description.root.clone(), directory, pattern, fill: Fill(Arc::new(fill)) }
 }
 
 fn file_name(path: &Path) -> String {

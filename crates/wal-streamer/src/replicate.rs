@@ -8,7 +8,9 @@ use crate::{pod, serve};
 use clock::{Clock, IdGen, SystemClock, SystemIds};
 use door::{Failure, exit_of_sqlite};
 use protect::handover::Handover;
-use sqlite_replica::{Claim, Claiming, Config, Finish, Fleet, FleetConfig, News, Outcome, Target};
+use sqlite_replica::{
+    Claim, Claiming, Config, Fill, Finish, Fleet, FleetConfig, Found, News, Outcome, Target,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use store::UploadLimit;
@@ -67,7 +69,11 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
     let clients = Arc::new(Clients::new(pairs.common.clone(), clock.clone(), ids.clone(), requests, limit));
     let (volume, in_pod) = (pairs.volume.clone(), pairs.in_pod);
     let fleet = {
-        let config = FleetConfig { targets: targets(pairs, &args, handover.as_ref()), stay: in_pod };
+        let config = FleetConfig {
+            targets: targets(pairs, &args, handover.as_ref()),
+            limits: sqlite_replica::Limits::default(),
+            stay: in_pod,
+        };
         let observers = observers.clone();
         let listener = Arc::new(move |database: &_, news: News<'_>| observers.take(database, news));
         Fleet::new(config, clients.clone(), clock.clone(), ids.clone(), listener).map_err(Failure::usage)?
@@ -109,14 +115,8 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
 
 fn targets(pairs: Pairs, args: &Replicate, handover: Option<&Handover>) -> Vec<Target> {
     let target = |pair: pairs::Pair| {
-        let claim = match handover.map(|handover| handover.database(&pair.identity.database)) {
-            None => Claiming::ByHand,
-            Some(Some(one)) if one.claimed => {
-                Claiming::Inherited(Claim { lineage: one.lineage, epoch: one.epoch, txid: one.txid })
-            }
-            Some(_) => Claiming::Late,
-        };
         let writer = Config {
+            claim: claim(handover, &pair.identity.database),
             database: pair.database,
             replica: pair.replica,
             identity: pair.identity,
@@ -125,12 +125,33 @@ fn targets(pairs: Pairs, args: &Replicate, handover: Option<&Handover>) -> Vec<T
             adopt: args.adopt,
             once: args.once,
             convert_to_wal: args.convert_to_wal,
-            claim,
             l0_retention: L0_RETENTION,
         };
-        Target { place: pair.place, writer }
+        let found = pair.found.map(|found| with_claims(found, handover.cloned()));
+        Target { place: pair.place, writer, found }
     };
     pairs.all.into_iter().map(target).collect()
+}
+
+/// The claim that the start of the pod made for a database.
+fn claim(handover: Option<&Handover>, name: &str) -> Claiming {
+    match handover.map(|handover| handover.database(name)) {
+        None => Claiming::ByHand,
+        Some(Some(one)) if one.claimed => {
+            Claiming::Inherited(Claim { lineage: one.lineage, epoch: one.epoch, txid: one.txid })
+        }
+        Some(_) => Claiming::Late,
+    }
+}
+
+/// Each database that is found has a claim of its own, or none if it is newer than the pod.
+fn with_claims(found: Found, handover: Option<Handover>) -> Found {
+    let Fill(fill) = found.fill.clone();
+    let fill = move |name: &str, writer: &mut Config| {
+        writer.claim = claim(handover.as_ref(), name);
+        fill(name, writer)
+    };
+    Found { fill: Fill(Arc::new(fill)), ..found }
 }
 
 async fn beat(health: Arc<Health>, observers: Arc<Observers>, clients: Arc<Clients>) {

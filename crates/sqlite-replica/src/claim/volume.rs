@@ -226,6 +226,7 @@ impl Record {
             mark: None,
             inherited: None,
             fenced: None,
+            file: None,
         }
     }
 }

@@ -14,11 +14,17 @@ pub enum State {
     Starting,
     /// There is no database file yet.
     Waiting,
+    /// It waits for its turn: more databases than may be attached at a time want to be.
+    Queued,
     /// Its commits are followed.
     Following,
+    /// Everything is durable and nobody is attached; a change brings its writer back.
+    Cold,
+    /// Its file is gone. The replica stays as it is.
+    Gone,
     /// Its writer failed; it is started again after a pause.
     Retrying,
-    /// A guard refused it; it stays so until its file changes.
+    /// A guard refused it; it stays so until another file is in its place.
     Refused,
     /// Another writer owns the replica, for good.
     Fenced,
@@ -49,49 +55,56 @@ pub struct Status {
 
 /// All databases, in the order they were found.
 #[derive(Debug, Default)]
-pub(crate) struct Board(Mutex<Vec<Status>>);
+pub(crate) struct Board(Mutex<Vec<Row>>);
+
+#[derive(Debug)]
+struct Row {
+    status: Status,
+    /// When the last commit was heard of, monotonic ns.
+    active: u64,
+}
 
 impl Board {
-    fn rows(&self) -> MutexGuard<'_, Vec<Status>> {
+    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn all(&self) -> Vec<Status> {
-        self.rows().clone()
+        self.rows().iter().map(|row| row.status.clone()).collect()
     }
 
     /// Adds a database; its index is its identity in this process.
     pub(crate) fn add(&self, database: &Database) -> usize {
         let Database { name, path, replica } = database.clone();
         let mut rows = self.rows();
-        rows.push(Status {
-            name,
-            path,
-            replica,
-            state: State::Starting,
-            txid: 0,
-            epoch: 0,
-            caught_up: false,
-            error: None,
-        });
+        let state = State::Queued;
+        let status = Status { name, path, replica, state, txid: 0, epoch: 0, caught_up: false, error: None };
+        rows.push(Row { status, active: 0 });
         rows.len() - 1
+    }
+
+    /// Whether everything heard of is durable, and when the last commit was heard of.
+    pub(crate) fn quiet(&self, index: usize) -> (bool, u64) {
+        let row = &self.rows()[index];
+        (row.status.caught_up && row.status.state == State::Following, row.active)
     }
 
     /// Whether its commits were followed.
     pub(crate) fn is_following(&self, index: usize) -> bool {
-        self.rows()[index].state == State::Following
+        self.rows()[index].status.state == State::Following
     }
 
     /// Sets the state; gives whether it is another one.
     pub(crate) fn set(&self, index: usize, state: State, error: Option<String>) -> bool {
-        let row = &mut self.rows()[index];
+        let row = &mut self.rows()[index].status;
         row.error = error;
         std::mem::replace(&mut row.state, state) != state
     }
 
     /// Takes what a writer says; gives the state if that makes another one of it.
-    pub(crate) fn hear(&self, index: usize, event: &Event) -> Option<State> {
-        let row = &mut self.rows()[index];
+    pub(crate) fn hear(&self, index: usize, event: &Event, now: u64) -> Option<State> {
+        let mut rows = self.rows();
+        let Row { status: row, active } = &mut rows[index];
         let state = match event {
             Event::Waiting => State::Waiting,
             Event::Attached { .. } | Event::ImageStarted { .. } => State::Starting,
@@ -101,10 +114,12 @@ impl Board {
                 row.state
             }
             Event::Behind { .. } => {
+                *active = now;
                 row.caught_up = false;
                 row.state
             }
             Event::Durable { txid, .. } => {
+                *active = now;
                 row.txid = *txid;
                 row.state
             }

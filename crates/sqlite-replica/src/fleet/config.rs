@@ -1,18 +1,23 @@
-//! What a fleet is made of: the databases to follow, and where stores come from.
+//! What a fleet is made of: the databases to follow or to look for, and where stores come from.
 
 use crate::error::Error;
 use crate::fleet::board::State;
+use crate::fleet::limits::Limits;
 use crate::write::{Config, Event};
 use futures::future::BoxFuture;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 
 /// What to follow.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct FleetConfig {
     /// The databases.
     pub targets: Vec<Target>,
+    /// What may be used.
+    pub limits: Limits,
     /// Go on running when every database has ended or was refused, so that this stays visible (in a pod).
     pub stay: bool,
 }
@@ -24,7 +29,30 @@ pub struct Target {
     pub place: String,
     /// How its databases are written.
     pub writer: Config,
+    /// `None`: the one file `writer.database`. Otherwise every database that is found, now and later; what is a database's own in
+    /// `writer` is then filled in for each.
+    pub found: Option<Found>,
 }
+
+/// Databases that are looked for.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Names are relative to it.
+    pub root: PathBuf,
+    /// Directory below the root, empty for the root itself. Everything in it belongs to the target, unless there is a pattern.
+    pub directory: PathBuf,
+    /// Glob over the path relative to the root: `*` and `?` stay within a directory, `**` does not.
+    pub pattern: Option<String>,
+    /// Completes the writer of each.
+    pub fill: Fill,
+}
+
+/// Sets what is a database's own, by its name: the replica, the claim. False if it cannot have a replica.
+#[derive(Clone)]
+pub struct Fill(pub Arc<Filling>);
+
+/// What a [`Fill`] calls.
+pub type Filling = dyn Fn(&str, &mut Config) -> bool + Send + Sync;
 
 /// One database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +87,8 @@ pub enum News<'a> {
     },
 }
 
-/// Two databases that cannot be followed side by side; nothing has begun. The configuration is wrong (exit code 2).
+/// Two databases that cannot be followed side by side, or a pattern that is none; nothing has begun. The configuration is
+/// wrong (exit code 2).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct Conflict {
@@ -69,25 +98,25 @@ pub struct Conflict {
     pub what: String,
 }
 
-impl FleetConfig {
-    /// Refuses what cannot be followed side by side: the same file or the same replica twice.
-    pub(crate) fn check(&self) -> Result<(), Conflict> {
-        for (i, target) in self.targets.iter().enumerate() {
-            let (path, replica) = (&target.writer.database, &target.writer.replica);
-            for earlier in &self.targets[..i] {
-                let place = target.place.clone();
-                if earlier.writer.database == *path {
-                    let what = format!("{} is already followed by {}", path.display(), earlier.place);
-                    return Err(Conflict { place, what });
-                }
-                if earlier.writer.replica == *replica {
-                    let other = earlier.writer.database.display();
-                    let what =
-                        format!("{replica} is already the replica of {other}; a replica holds one database");
-                    return Err(Conflict { place, what });
-                }
-            }
-        }
-        Ok(())
+impl Found {
+    /// Where the search begins: as deep as the pattern says without a wildcard.
+    pub(crate) fn base(&self) -> PathBuf {
+        let mut base = self.root.join(&self.directory);
+        let parts: Vec<&str> = self.pattern.iter().flat_map(|pattern| pattern.split('/')).collect();
+        let fixed = parts.split_last().map_or(&[][..], |(_, directories)| directories);
+        base.extend(fixed.iter().take_while(|part| !part.contains(['*', '?', '[', '{'])));
+        base
+    }
+}
+
+/// A glob; `*` and `?` stay within a directory.
+pub(crate) fn pattern(text: &str) -> Result<globset::GlobMatcher, String> {
+    let glob = globset::GlobBuilder::new(text).literal_separator(true).build();
+    Ok(glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?.compile_matcher())
+}
+
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fill")
     }
 }

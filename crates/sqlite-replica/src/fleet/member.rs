@@ -1,8 +1,9 @@
 //! One database of a fleet: its writer, if it has one, and when it may have the next.
 
 use crate::error::{Class, Error};
-use crate::fleet::config::{Database, Target};
-use crate::write::{Config, Inbox};
+use crate::fleet::config::Database;
+use crate::fleet::glance::{Rest, Stamp};
+use crate::write::{Config, Finish, Inbox};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,11 +16,17 @@ const LAST_RETRY: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) database: Database,
+    /// Where it was written.
+    pub(crate) place: String,
+    /// It was named, not found.
+    pub(crate) named: bool,
     /// How it is written.
     pub(crate) writer: Config,
-    /// Questions to its writer.
+    /// What is asked of its writer.
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) phase: Phase,
+    /// There was a database once.
+    pub(crate) seen: bool,
     /// Starts that failed in a row.
     failures: u32,
 }
@@ -29,15 +36,18 @@ pub(crate) struct Member {
 pub(crate) enum Phase {
     /// A writer may start at this time, monotonic ns; the last one ended with this error.
     Due { at: u64, after: Option<Error> },
-    /// It runs, until told to stop.
-    Running(watch::Sender<bool>),
-    /// It is over.
-    Over(Result<crate::write::Finish, Error>),
+    /// It runs since then, until told to stop; `leaving` to make room for another one.
+    Running { stop: watch::Sender<bool>, since: u64, leaving: bool },
+    /// It left with everything durable, and comes back when anything changes.
+    Cold(Rest),
+    /// There is no database.
+    Away,
+    /// It is over; a refusal holds for this file.
+    Over { finish: Result<Finish, Error>, file: Option<Stamp> },
 }
 
 impl Member {
-    pub(crate) fn new(target: Target) -> Member {
-        let writer = target.writer;
+    pub(crate) fn new(writer: Config, place: &str, named: bool) -> Member {
         let database = Database {
             name: writer.identity.database.clone(),
             path: writer.database.clone(),
@@ -45,9 +55,12 @@ impl Member {
         };
         Member {
             database,
+            place: place.to_owned(),
+            named,
             writer,
             inbox: Arc::default(),
             phase: Phase::Due { at: 0, after: None },
+            seen: false,
             failures: 0,
         }
     }

@@ -9,6 +9,7 @@ use crate::table::PageTable;
 use crate::write::engine::{Config, Surroundings, Writer};
 use crate::write::event::Event;
 use crate::write::follow::Following;
+use crate::write::probe;
 use crate::write::start::{Plan, Remote, decide};
 use sqlite_tail::Tail;
 use std::time::Duration;
@@ -65,6 +66,11 @@ impl Writer {
             Claiming::Late => self.record.inherited,
         };
         self.check_not_lost()?;
+        if self.again(record.as_ref())? {
+            return Ok(());
+        }
+        probe::probe(self.state.dir())?;
+        let damage = self.tail.examine()?;
         let store = self.store.clone();
         if !self.ask(async { Ok(store.capabilities().await?) })?.create_only {
             self.tell(Event::WeakStore);
@@ -73,6 +79,7 @@ impl Writer {
         let seen = self.ask(look(&store, Some(&identity)))?;
         self.heard();
         let plan = self.plan(record.as_ref(), &seen.remote)?;
+        self.check_whole(damage, &seen.remote)?;
         tracing::debug!(?plan, remote = ?seen.remote, inherited = ?self.inherited, "start");
         self.record.fenced = None;
         let epoch = match self.inherited {
@@ -83,6 +90,9 @@ impl Writer {
             }
         };
         let lineage = seen.remote.lineage;
+        if !matches!(plan, Plan::Resume { .. }) {
+            self.record.file = Some(self.file_mark()?);
+        }
         match (plan, seen.header) {
             (Plan::NewLineage, _) => {
                 self.record = Record {
@@ -118,6 +128,20 @@ impl Writer {
                 hint: "list the replica with `restore list`".into(),
             }),
         }
+    }
+
+    /// A damaged database does not become the newest state of a good chain without being asked (P3); where there is none, a damaged
+    /// copy is better than no copy.
+    fn check_whole(&self, damage: Option<String>, remote: &Remote) -> Result<()> {
+        let Some(what) = damage else { return Ok(()) };
+        self.tell(Event::Damaged { what: what.clone() });
+        if remote.newest.is_none() || self.config.adopt {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            what: format!("the database is damaged ({what}), and the replica is not"),
+            hint: "restore the replica, or start with --adopt to continue it with this database".into(),
+        })
     }
 
     /// A lost claim stays lost (P4): no request is sent.

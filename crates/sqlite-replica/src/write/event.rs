@@ -77,6 +77,11 @@ pub enum Event {
         /// When it will be tried again.
         retry_in: Duration,
     },
+    /// The local database is damaged. It is followed only where no good chain stands behind it, or because it was adopted.
+    Damaged {
+        /// The first finding.
+        what: String,
+    },
     /// The store cannot refuse a second create: single-writer mode.
     WeakStore,
     /// Another writer owns the replica; nothing is sent any more.

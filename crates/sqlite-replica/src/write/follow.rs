@@ -78,7 +78,11 @@ impl Writer {
         let stopping = *self.stop.borrow() || self.config.once;
         let copying = self.following.drain_until.is_none();
         let asked = if copying { self.inbox.take() } else { VecDeque::new() };
+        self.batch.bound(self.inbox.granted());
         let looked = self.tail.look()?;
+        if looked.disturbed {
+            self.check_undisturbed()?;
+        }
         if copying {
             if self.advance(looked.news)? {
                 self.following.last_copy = self.clock.monotonic_ns();
@@ -99,9 +103,11 @@ impl Writer {
         let idle = self.following.flight.is_none() && self.batch.is_empty();
         if let Some(deadline) = self.following.drain_until {
             if idle {
+                self.leave_file()?;
                 self.state.save(self.record.clone(), true)?;
                 // The next start of the pod need not read an untouched file to know that it is whole.
                 remember_good(&self.config.database, self.state.dir())?;
+                self.inbox.part(self.state.record());
                 self.tell(Event::CaughtUp);
                 return Ok(Step::Done(Finish::Complete));
             }

@@ -1,9 +1,11 @@
-//! Questions to a running writer, from outside its thread.
+//! What a fleet and its writer say to each other: questions, the share of memory, and what the writer leaves behind.
 
 use crate::error::Result;
+use crate::state::Record;
 use sqlite_tail::Waker;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -21,19 +23,31 @@ pub(crate) enum Request {
     Sync(oneshot::Sender<Result<Synced>>),
 }
 
+/// Bytes of pages a writer holds in memory, if nobody says otherwise.
+const MEMORY: usize = 4 << 20;
+
 /// Where the questions wait. A question dropped unanswered tells the asker that the writer ended.
-#[derive(Default)]
-pub struct Inbox(Mutex<Waiting>);
+pub struct Inbox {
+    waiting: Mutex<Waiting>,
+    memory: AtomicUsize,
+}
 
 #[derive(Default)]
 struct Waiting {
     requests: VecDeque<Request>,
     waker: Option<Waker>,
+    parted: Option<Record>,
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox { waiting: Mutex::default(), memory: AtomicUsize::new(MEMORY) }
+    }
 }
 
 impl Inbox {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks; a writer that is still starting answers once it follows.
@@ -55,9 +69,35 @@ impl Inbox {
         std::mem::take(&mut self.waiting().requests)
     }
 
+    /// Whether questions wait.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.waiting().requests.is_empty()
+    }
+
     /// The writer has ended: nobody answers any more.
     pub(crate) fn close(&self) {
-        *self.waiting() = Waiting::default();
+        let mut waiting = self.waiting();
+        waiting.requests.clear();
+        waiting.waker = None;
+    }
+
+    /// The writer ends with everything durable, and this record on the volume.
+    pub(crate) fn part(&self, record: Option<&Record>) {
+        self.waiting().parted = record.cloned();
+    }
+
+    /// What the last writer left behind.
+    pub(crate) fn parted(&self) -> Option<Record> {
+        self.waiting().parted.clone()
+    }
+
+    /// How many bytes of pages the writer may hold in memory (P7).
+    pub(crate) fn grant(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn granted(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
     }
 }
 

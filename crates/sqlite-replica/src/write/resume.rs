@@ -25,9 +25,14 @@ impl Writer {
             let lineage = Some(self.record.lineage);
             return self.replace(newest, &header, lineage, epoch, "the staged file is lost");
         }
+        self.record.epoch = epoch;
+        self.go_on(true)
+    }
+
+    /// Continues in the WAL where the record says, or compares. `claims`: under a claim of this start.
+    pub(crate) fn go_on(&mut self, claims: bool) -> Result<()> {
         let mark = self.record.mark.expect("a plan to resume has a mark");
         self.check_page_size(mark.page_size)?;
-        self.record.epoch = epoch;
         let resumed = self.tail.resume(mark.position())?;
         if let Resume::RolledBack { reason } = resumed
             && !self.config.adopt
@@ -43,7 +48,10 @@ impl Writer {
         if matches!(resumed, Resume::Unproven { .. }) && !self.config.adopt {
             self.check_not_emptied(&mark)?;
         }
-        self.enter(Ground { mark, tabulated: true })?;
+        self.check_same_file(&mark, &resumed)?;
+        if claims {
+            self.enter(Ground { mark, tabulated: true })?;
+        }
         match resumed {
             Resume::Proven => {
                 self.tell(Event::Resumed);

@@ -3,4 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
 
 mod apart;
+mod cold;
+mod damaged;
+mod find;
+mod replaced;
 mod scene;

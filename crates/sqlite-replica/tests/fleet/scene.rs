@@ -1,12 +1,15 @@
 //! A volume with applications' databases, a store, and a fleet beside them.
 
 use clock::{SeededIds, SystemClock};
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use rusqlite::Connection;
 use sqlite_replica::{
-    Catalogue, Config, Conflict, Database, Event, Fleet, FleetConfig, FleetHandle, Identity, Integrity, News,
-    Outcome, Progress, RestoreOptions, RestorePlan, State, Status, Stores, Target, restore,
+    Catalogue, Config, Conflict, Database, Event, Fill, Fleet, FleetConfig, FleetHandle, Found, Identity,
+    Integrity, Limits, News, Outcome, Progress, RestoreOptions, RestorePlan, State, Status, Stores, Target,
+    restore,
 };
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -90,7 +93,23 @@ impl Scene {
     }
 
     pub(crate) fn target(&self, name: &str) -> Target {
-        Target { place: format!("test: {name}"), writer: self.writer(name) }
+        Target { place: format!("test: {name}"), writer: self.writer(name), found: None }
+    }
+
+    /// Every database below the scene's directory that matches.
+    pub(crate) fn search(&self, pattern: Option<&str>) -> Target {
+        let fill = Fill(Arc::new(|name: &str, writer: &mut Config| {
+            writer.replica = format!("memory://{name}");
+            true
+        }));
+        let found = Found {
+            root: self.dir.path().to_owned(),
+            directory: PathBuf::new(),
+            pattern: pattern.map(str::to_owned),
+            fill,
+        };
+        let place = format!("test: {}", pattern.unwrap_or("all"));
+        Target { place, writer: self.writer("to be filled in"), found: Some(found) }
     }
 
     pub(crate) fn fleet(&self, config: FleetConfig) -> Result<Fleet, Conflict> {
@@ -123,13 +142,31 @@ impl Scene {
 
     /// Rows in the newest restorable state.
     pub(crate) async fn restored_rows(&self, name: &str) -> i64 {
-        let scratch = tempfile::tempdir().unwrap();
-        let out = scratch.path().join("out.db");
+        rows(&Connection::open(self.restored(name).await).unwrap())
+    }
+
+    /// The newest restorable state as a file of the volume.
+    pub(crate) async fn restored(&self, name: &str) -> PathBuf {
+        let out = self.dir.path().join(".highwater/restored.db");
+        std::fs::create_dir_all(out.parent().unwrap()).unwrap();
+        let _ = std::fs::remove_file(&out);
         let store = self.store.scoped(name).unwrap();
         let plan = RestorePlan::new(&Catalogue::load(&store).await.unwrap(), None).unwrap();
         let options = RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() };
         restore(&store, &plan, &out, &options, Arc::new(Progress::default())).await.unwrap();
-        rows(&Connection::open(out).unwrap())
+        out
+    }
+
+    /// Keys and bytes of a replica.
+    pub(crate) async fn objects(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        let store = self.store.scoped(name).unwrap();
+        let keys: Vec<_> = store.list("", None).try_collect().await.unwrap();
+        let mut objects = BTreeMap::new();
+        for meta in keys {
+            let bytes = store.get_bytes(&meta.key, None).await.unwrap();
+            objects.insert(meta.key, bytes.to_vec());
+        }
+        objects
     }
 }
 
@@ -181,7 +218,9 @@ pub(crate) fn rows(db: &Connection) -> i64 {
 }
 
 pub(crate) fn config(targets: Vec<Target>) -> FleetConfig {
-    FleetConfig { targets, stay: false }
+    let limits =
+        Limits { quiet: Duration::from_millis(50), rescan: Duration::from_millis(100), ..Limits::default() };
+    FleetConfig { targets, limits, stay: false }
 }
 
 fn word(event: &Event) -> String {

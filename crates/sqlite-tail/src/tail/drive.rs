@@ -2,6 +2,7 @@
 
 use super::{Tail, facts};
 use crate::protocol::{Action, Event, Then};
+use crate::stamp::FileStamp;
 use crate::{Error, Sink};
 use std::thread;
 use std::time::Duration;
@@ -104,6 +105,7 @@ impl Tail {
             }
             Action::LetGo => {
                 self.hold.let_go(&self.files.shm);
+                self.resting = None;
                 self.moved(run);
                 Ok(Event::Left)
             }
@@ -119,6 +121,7 @@ impl Tail {
                 self.hold.leave_pin(&self.files.shm);
                 self.mark = self.incoming;
                 self.viewed = None;
+                self.resting = Some(FileStamp::of(&self.files.metadata()?));
                 self.moved(run);
                 Ok(Event::Left)
             }

@@ -18,6 +18,8 @@ pub struct Look {
     pub news: bool,
     /// A whole frame lies beyond what is published and its writer is at work: a commit may be about to appear (trap 1).
     pub pending_publication: bool,
+    /// Somebody wrote the database file while nobody may ([`Tail::rested`]): it must be compared before anything is shipped.
+    pub disturbed: bool,
     /// Published frames of this WAL generation.
     pub mx_frame: u32,
     /// Published frames not yet copied.
@@ -32,7 +34,7 @@ impl Tail {
     /// What is published now, from 136 bytes of `-shm`; also notices a replaced file and a neighbour with another
     /// WAL (trap 6).
     pub fn look(&mut self) -> Result<Look, Error> {
-        self.files.still_ours()?;
+        let stamp = self.files.still_ours()?;
         let index = self.index()?;
         self.files.check_neighbours()?;
         self.seen = index;
@@ -47,6 +49,7 @@ impl Tail {
             pending_publication: !news
                 && self.pending_publication(&index)?
                 && !self.is_rolled_back(&index)?,
+            disturbed: self.resting.is_some_and(|resting| resting != stamp),
             mx_frame: index.mx_frame,
             frames_ahead,
             n_backfill: index.n_backfill,

@@ -85,6 +85,7 @@ impl Observed {
             Event::Compared { reason, pages } => {
                 tracing::info!(%db, reason, pages, "compared the database with the replica")
             }
+            Event::Damaged { what } => tracing::error!(%db, what, "the database is damaged"),
             Event::ImageStarted { pages, why } => {
                 seen.state = "sending a full image";
                 tracing::info!(%db, pages, why, "sending a full image");

@@ -24,6 +24,7 @@ fn record(confirmed: u64, intent: Option<(u64, u8, bool)>) -> Record {
         mark: Some(Mark { page_size: 4096, commit: 1, rolling: 1, timestamp_ms: 1, position }),
         inherited: None,
         fenced: None,
+        file: None,
     }
 }
 
