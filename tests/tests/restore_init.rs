@@ -1,5 +1,7 @@
 //! `restore init` and its neighbours as processes: what a pod and an operator see.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
+
 use std::fs;
 use std::path::PathBuf;
 
