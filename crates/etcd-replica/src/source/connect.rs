@@ -265,7 +265,7 @@ pub(crate) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// What a handshake or a connection says, and what is wrong then.
-const HINTS: [(&str, &str); 10] = [
+const HINTS: [(&str, &str); 11] = [
     (
         "CertificateExpired",
         "our client certificate has expired; K3s renews it at a restart, Talos every 6 hours",
@@ -278,5 +278,10 @@ const HINTS: [(&str, &str); 10] = [
     ("NotValidForName", "the server's certificate does not name this address; use one that it lists"),
     ("CertificateRequired", "the server wants a client certificate: give --cert and --key"),
     ("BadCertificate", "the server refuses our client certificate: expired, or of another authority"),
+    // With TLS 1.3 the refusal comes after the handshake, and the end of the connection may overtake it.
+    (
+        "connection closed",
+        "the server hung up: it may refuse our client certificate, expired or of another authority",
+    ),
     ("Connection refused", "nothing listens there: is this an etcd node, and the port 2379?"),
 ];
