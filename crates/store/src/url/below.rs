@@ -39,6 +39,6 @@ mod tests {
         assert_eq!(below("s3://ccc/p/x", "s3://bbb/p"), None);
         assert_eq!(below("file:///n/p/x", "file:///n/p").as_deref(), Some("x"));
         assert_eq!(below("file:///n/pq", "file:///n/p"), None);
-        assert_eq!(below("file:///n/p", "s3://n/p"), None);
+        assert_eq!(below("file:///bbb/p", "s3://bbb/p"), None);
     }
 }

@@ -11,9 +11,7 @@ use std::process::Command;
 
 const BINARIES: [&str; 4] = ["wal-streamer", "config-syncer", "restore", "etcd-shipper"];
 /// Verbs that manifests or pages use and that are being built; remove a line when its verb is there.
-const NOT_YET: &[&str] = &[
-    "wal-streamer snapshot",
-];
+const NOT_YET: &[&str] = &["wal-streamer snapshot"];
 
 /// A use: the words after the binary's name, and who says them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
