@@ -178,7 +178,7 @@ pub(crate) struct Export {
     #[arg(long, value_enum)]
     pub(crate) to: Form,
     /// A directory (dir), or a file or - (tar)
-    #[arg(short, long = "output", value_name = "PLACE")]
+    #[arg(short = 'o', long = "output", value_name = "PLACE")]
     pub(crate) place: String,
     /// This snapshot instead of the newest
     #[arg(long, value_name = "N")]
