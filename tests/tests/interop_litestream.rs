@@ -61,7 +61,7 @@ fn theirs_restores_ours(Version(litestream, _): &Version, place: fn() -> Replica
         assert!(verified(&ours_then).last_seq < HISTORY);
 
         // Theirs takes what is strictly older, ours what is not newer.
-        let newest = replica.files().last().expect("files").timestamp_ms();
+        let newest = replica.files().iter().map(|file| file.timestamp_ms()).max().expect("files");
         let moment = clock::format_unix_ms(newest + 1);
         data.write(10);
         assert_eq!(replica.stream_once(&data, &[]).0, 0);

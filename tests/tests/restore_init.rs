@@ -161,9 +161,9 @@ fn verify_and_latest_valid_say_the_same() {
     bytes[middle] ^= 1;
     fs::write(&newest, bytes).unwrap();
     let name = newest.file_name().unwrap().to_str().unwrap();
-    verify(NONE).expect(4).says(&[name, "newest provable point is TXID 0000000000000004"]);
+    verify(NONE).expect(4).says(&[name, "newest provable point is TXID 0000000000000005"]);
     let found: Value = serde_json::from_str(&verify(&["-o", "json"]).stdout).unwrap();
-    assert_eq!((&found["ok"], &found["provable"]), (&false.into(), &"0000000000000004".into()));
+    assert_eq!((&found["ok"], &found["provable"]), (&false.into(), &"0000000000000005".into()));
 
     let out = volume.file("out.db");
     place.restore("p", &out, NONE).expect(4).says(&[name, "--latest-valid"]);

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Verify) -> Result<Exit, Error> {
     if args.record
         && let Some(through) = found.provable.as_ref().and_then(|txid| txid.parse().ok())
     {
-        Proven::new(through, SystemClock.unix_ms(), By::Verify, found.how).save(&store).await?;
+        Proven::new(through, SystemClock.unix_ms(), By::Verify, found.how).announce(&store).await?;
     }
     door::print(args.output, &found, text);
     if found.ok {

@@ -161,6 +161,7 @@ impl Pod {
             adopt: false,
             once: false,
             convert_to_wal: false,
+            upkeep: None,
             claim: Claiming::Inherited(self.claim),
             l0_retention: Duration::from_secs(300),
         };

@@ -1,7 +1,7 @@
 //! What a replica holds, from one LIST of its prefix.
 
 use crate::error::Result;
-use crate::layout::{self, LINEAGE_KEY, Layout, Level};
+use crate::layout::{self, LINEAGE_KEY, Layout, Level, PROVEN_KEY};
 use futures::TryStreamExt;
 use ltx::{FileName, Txid};
 use std::collections::BTreeSet;
@@ -32,6 +32,10 @@ pub struct Catalogue {
     pub entries: Vec<Entry>,
     /// Level 0 files beyond TXID 1 that hold every page.
     pub images: BTreeSet<Txid>,
+    /// TXIDs up to which somebody outside of the writer has read the chain back.
+    pub proofs: BTreeSet<Txid>,
+    /// True if `highwater/proven.json` is there.
+    pub has_proof: bool,
     /// True if `highwater/lineage.json` is there.
     pub has_lineage: bool,
     /// Where Litestream put the files of a bucket that was named without a path; see [`Catalogue::open`].
@@ -57,6 +61,10 @@ impl Catalogue {
                 });
             } else if let Some(txid) = layout::parse_image(&meta.key) {
                 catalogue.images.insert(txid);
+            } else if let Some(txid) = layout::parse_proven(&meta.key) {
+                catalogue.proofs.insert(txid);
+            } else if meta.key == PROVEN_KEY {
+                catalogue.has_proof = true;
             } else if meta.key == LINEAGE_KEY {
                 catalogue.has_lineage = true;
             } else if meta.key.starts_with("generations/") {

@@ -154,6 +154,11 @@ impl Error {
         }
     }
 
+    /// Whether it says something about the replica, not about the way to it.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.class() == Class::Damaged || matches!(self, Error::Store(e) if e.is_not_found())
+    }
+
     /// The damaged object, where the error is about one.
     pub fn object(&self) -> Option<&str> {
         match self {

@@ -32,6 +32,22 @@ pub const LINEAGE_KEY: &str = "highwater/lineage.json";
 /// Empty side objects that name the level 0 files which hold every page of the database.
 const IMAGES: &str = "highwater/images/";
 
+/// Side object that says up to where the replica was read back and found right; overwritten.
+pub const PROVEN_KEY: &str = "highwater/proven.json";
+
+/// Empty side objects that say the same by their names, for a writer that may not read.
+const PROOFS: &str = "highwater/proven/";
+
+/// Side object that says: the chain was read back up to `txid`.
+pub(crate) fn proven_key(txid: Txid) -> String {
+    format!("{PROOFS}{txid}")
+}
+
+/// The TXID of a [`proven_key`].
+pub(crate) fn parse_proven(key: &str) -> Option<Txid> {
+    key.strip_prefix(PROOFS)?.parse().ok()
+}
+
 /// Side object that says: the level 0 file `txid` is a full image.
 pub(crate) fn image_key(txid: Txid) -> String {
     format!("{IMAGES}{txid}")

@@ -18,6 +18,7 @@ mod proven;
 mod restore;
 mod state;
 mod table;
+mod upkeep;
 mod write;
 
 pub use catalogue::{Catalogue, Entry};
@@ -28,9 +29,9 @@ pub use fleet::{
     Status, Stores, Target,
 };
 pub use identity::{Identity, Lineage};
-pub use layout::{LINEAGE_KEY, Layout, Level};
+pub use layout::{LINEAGE_KEY, Layout, Level, PROVEN_KEY};
 pub use owner::{OWNER_KEY, Owner};
-pub use proven::{By, How, PROVEN_KEY, Proven};
+pub use proven::{By, How, Proven};
 pub use restore::{
     Applied, Budget, DRILL_KEY, Drill, DrillOptions, DrilledPoint, Finding, Follower, Goal, Integrity, Point,
     Progress, Recovered, Recovery, RestoreOptions, RestorePlan, Restored, Verification, VerifyOptions, Way,
@@ -38,6 +39,10 @@ pub use restore::{
 };
 pub use restore::{init, v03};
 pub use state::StateDir;
+pub use upkeep::{
+    Barrier, CompactionPlan, Deletion, Healing, Holding, Holdings, Outlook, Policy, Pruned, Reason, Report,
+    RetentionPlan, SnapshotPlan, plan_prune, probe, prune,
+};
 pub use write::{
     Config, Event, Finish, Host, Inbox, Pause, Step, Surroundings, Synced, Taken, Why, Writer, run,
 };

@@ -4,13 +4,14 @@
 //! forward, except when a later proof finds that what was proven is damaged now.
 
 use crate::error::{Error, Result};
+use crate::identity::FORMAT;
+use crate::layout::{PROVEN_KEY, proven_key};
+use bytes::Bytes;
 use clock::UnixMs;
 use ltx::Txid;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use store::{PutOptions, Store};
-
-/// Key below the replica.
-pub const PROVEN_KEY: &str = "highwater/proven.json";
 
 /// Who proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +31,21 @@ pub enum By {
 pub enum How {
     /// The listing: no gap.
     Chain,
-    /// Every byte of the chain, its checksums, and the rolling checksum of the result.
+    /// Every byte of the chain and its checksums.
     Bytes,
     /// A restored database, checked by SQLite.
     Restore,
+}
+
+impl fmt::Display for How {
+    /// As it stands in the document.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            How::Chain => "chain",
+            How::Bytes => "bytes",
+            How::Restore => "restore",
+        })
+    }
 }
 
 /// The document.
@@ -57,12 +69,12 @@ impl Proven {
         Proven { format: 1, through: through.to_string(), at: clock::format_unix_ms(at), by, how }
     }
 
-    /// Newest TXID proven.
+    /// Newest TXID of which bytes were compared; `None` if only names were.
     pub fn txid(&self) -> Option<Txid> {
-        self.through.parse().ok()
+        (self.how > How::Chain).then(|| self.through.parse().ok()).flatten()
     }
 
-    /// Reads it; `None` if nothing was ever proven.
+    /// Reads it; `None` if nothing was ever proven (P6: an absence the store has confirmed).
     pub async fn load(store: &Store) -> Result<Option<Proven>> {
         let bytes = match store.get_bytes(PROVEN_KEY, None).await {
             Ok(bytes) => bytes,
@@ -74,8 +86,14 @@ impl Proven {
             hint: "it is a note, no data: `restore verify --record` writes it anew".into(),
         };
         let proven: Proven = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        if proven.format != 1 || proven.txid().is_none() {
-            return Err(unreadable("not of a kind that this version knows".into()));
+        if proven.format > FORMAT {
+            return Err(Error::Refused {
+                what: format!("{PROVEN_KEY} has format {}, this program knows {FORMAT}", proven.format),
+                hint: "use the newer version that wrote it".into(),
+            });
+        }
+        if proven.through.parse::<Txid>().is_err() {
+            return Err(unreadable(format!("{:?} is no TXID", proven.through)));
         }
         Ok(Some(proven))
     }
@@ -85,6 +103,15 @@ impl Proven {
         let body = serde_json::to_vec_pretty(self).expect("plain fields serialise");
         let json = PutOptions { content_type: Some("application/json".into()), ..PutOptions::overwrite() };
         store.put(PROVEN_KEY, body.into(), &json).await?;
+        Ok(())
+    }
+
+    /// Writes it, and beside it an empty object whose name says the same: a writer that may only put and list sees that.
+    pub async fn announce(&self, store: &Store) -> Result<()> {
+        self.save(store).await?;
+        if let Some(txid) = self.txid() {
+            store.put(&proven_key(txid), Bytes::new(), &PutOptions::overwrite()).await?;
+        }
         Ok(())
     }
 }

@@ -12,10 +12,13 @@ mod full;
 mod host;
 mod image;
 mod inbox;
+mod keep;
+mod ours;
 mod probe;
 mod resume;
 mod same;
 mod send;
+mod shot;
 pub(crate) mod stage;
 mod start;
 
@@ -25,9 +28,10 @@ pub use engine::{Config, Finish, Surroundings, Writer};
 pub use event::{Event, Taken};
 pub use follow::{Pause, Step, Why};
 pub use host::Host;
+pub(crate) use host::offload;
 pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
 
 pub(crate) use image::tabulate;
-pub(crate) use send::{Body, chunks, options};
+pub(crate) use send::{Body, Parcel, chunks, options, send};
 pub(crate) use start::{Plan, Remote, decide, stranger};

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod examine;
 mod files;
+mod frozen;
 mod hold;
 mod hub;
 mod locks;
@@ -33,6 +34,7 @@ pub mod wal_index;
 mod watch;
 
 pub use error::{Class, Error};
+pub use frozen::Frozen;
 pub use options::Options;
 pub use position::{Position, Resume};
 pub use recognise::{Kind, recognise};

@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// Identity of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,9 @@ impl FileId {
         Self { dev: meta.dev(), ino: meta.ino() }
     }
 }
+
+/// How often, and with what pause between, a file that is attached is looked at again.
+const LETTING_GO: (u32, Duration) = (50, Duration::from_millis(20));
 
 static ATTACHED: Mutex<Vec<FileId>> = Mutex::new(Vec::new());
 
@@ -45,13 +50,19 @@ pub(crate) fn unless_attached<T>(meta: &fs::Metadata, open: impl FnOnce() -> T) 
 pub(crate) struct Registration(FileId);
 
 impl Registration {
+    /// Waits a moment for whoever is just letting go: a registration outlives the last descriptor (trap 7), by when the number of a
+    /// deleted file may already be another file's; and a frozen view ends with the thread that reads it.
     pub(crate) fn new(id: FileId, path: &Path) -> Result<Self, Error> {
-        let mut list = attached();
-        if list.contains(&id) {
-            return Err(Error::refused(path, "already attached in this process", "list it once"));
+        for _ in 0..LETTING_GO.0 {
+            let mut list = attached();
+            if !list.contains(&id) {
+                list.push(id);
+                return Ok(Self(id));
+            }
+            drop(list);
+            thread::sleep(LETTING_GO.1);
         }
-        list.push(id);
-        Ok(Self(id))
+        Err(Error::refused(path, "already attached in this process", "list it once"))
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Tail {
     pub(crate) reader: Quiet,
     checkpointer: Quiet,
     watch: Watch,
-    pub(crate) files: Files,
+    pub(crate) files: Arc<Files>,
     hold: Hold,
     signal: Arc<Signal>,
     clock: Arc<dyn Clock>,
@@ -53,7 +53,7 @@ pub struct Tail {
     incoming: WalIndex,
     /// The wal-index of the last time the pin was released: from there on one restart is possible.
     mark: WalIndex,
-    position: Option<Position>,
+    pub(crate) position: Option<Position>,
     /// Where the last view ended, as long as no pin was released since.
     pub(crate) viewed: Option<Position>,
     /// The database file as it was when READ_LOCK(0) became the hold, as long as it is.
@@ -81,7 +81,7 @@ impl Tail {
         }
         let page_size = gated.page_size;
         let files = match gated.open_rest() {
-            Ok(files) => files,
+            Ok(files) => Arc::new(files),
             Err((error, gated)) => {
                 drop((reader, checkpointer));
                 drop(gated);
@@ -199,8 +199,15 @@ impl Tail {
         self.position = Some(at);
     }
 
-    pub(crate) fn begin_read(&self) -> Result<(), Error> {
-        self.reader.begin_read(self.options.busy_timeout)
+    pub(crate) fn begin_read(&self, other: Option<&Quiet>) -> Result<(), Error> {
+        other.unwrap_or(&self.reader).begin_read(self.options.busy_timeout)
+    }
+
+    /// A further connection of the kind that reads for views.
+    pub(crate) fn another_reader(&self) -> Result<Quiet, Error> {
+        let reader = Quiet::open(&self.files.path, self.options.busy_timeout)?;
+        reader.do_not_wait()?;
+        Ok(reader)
     }
 
     /// Takes the write lock on the checkpointer, so that the published state stands still.

@@ -7,6 +7,7 @@
 //!
 //! While a view is open the WAL cannot be restarted, so it grows with what the application writes (trap 16).
 
+use crate::connection::Quiet;
 use crate::files::Files;
 use crate::overlay::Overlay;
 use crate::tail::{Tail, read_exact};
@@ -27,19 +28,25 @@ const LOCK_BYTE: u32 = 0x4000_0000;
 #[derive(Debug)]
 pub struct View<'a> {
     tail: &'a mut Tail,
-    index: WalIndex,
-    position: Position,
+    still: Still,
+}
+
+/// One committed state, and where each page of it lies. It stands still as long as a read transaction at `index` is open.
+#[derive(Debug)]
+pub(crate) struct Still {
+    pub(crate) index: WalIndex,
+    pub(crate) position: Position,
     overlay: Overlay,
 }
 
 impl Tail {
     /// Freezes the newest committed state.
     pub fn view(&mut self) -> Result<View<'_>, Error> {
-        let index = self.begin_exactly()?;
-        match self.view_of(index) {
-            Ok((position, overlay)) => {
-                self.viewed = Some(position);
-                Ok(View { tail: self, index, position, overlay })
+        let index = self.begin_exactly(None)?;
+        match self.still_at(index) {
+            Ok(still) => {
+                self.viewed = Some(still.position);
+                Ok(View { tail: self, still })
             }
             Err(error) => {
                 self.reader.end()?;
@@ -48,15 +55,15 @@ impl Tail {
         }
     }
 
-    /// Opens the reader's transaction at a known header.
-    fn begin_exactly(&mut self) -> Result<WalIndex, Error> {
+    /// Opens a transaction at a known header, on `other` or on our reader.
+    pub(crate) fn begin_exactly(&mut self, other: Option<&Quiet>) -> Result<WalIndex, Error> {
         for _ in 0..ATTEMPTS {
-            if let Some(index) = self.begin_once()? {
+            if let Some(index) = self.begin_once(other)? {
                 return Ok(index);
             }
         }
         let since = self.take_still()?;
-        let begun = self.begin_once();
+        let begun = self.begin_once(other);
         self.end_still(since)?;
         match begun {
             Ok(Some(index)) => Ok(index),
@@ -68,23 +75,20 @@ impl Tail {
         }
     }
 
-    fn begin_once(&mut self) -> Result<Option<WalIndex>, Error> {
+    fn begin_once(&mut self, other: Option<&Quiet>) -> Result<Option<WalIndex>, Error> {
         let before = self.index()?;
-        self.begin_read()?;
-        match self.index() {
-            Ok(after) if after.same_state(&before) => Ok(Some(after)),
-            Ok(_) => {
-                self.reader.end()?;
-                Ok(None)
-            }
-            Err(error) => {
-                self.reader.end()?;
-                Err(error)
-            }
+        self.begin_read(other)?;
+        let after = self.index();
+        if let Ok(after) = &after
+            && after.same_state(&before)
+        {
+            return Ok(Some(*after));
         }
+        other.unwrap_or(&self.reader).end()?;
+        after.map(|_| None)
     }
 
-    fn view_of(&mut self, index: WalIndex) -> Result<(Position, Overlay), Error> {
+    pub(crate) fn still_at(&self, index: WalIndex) -> Result<Still, Error> {
         let commit = match index.db_pages {
             // The index was built from an empty WAL: the file tells, rounded up as SQLite does.
             0 => {
@@ -105,7 +109,8 @@ impl Tail {
             commit,
         };
         self.verify_frames(&index)?;
-        Ok((position, self.overlay(&index, 1)?))
+        let overlay = overlay(&self.files, self.page_size, &index, 1)?;
+        Ok(Still { index, position, overlay })
     }
 
     /// P2: the frames a view is made of continue the checksum chain up to the published one.
@@ -117,8 +122,11 @@ impl Tail {
         let corrupt = |frame, what| Error::Corrupt { path: wal_path.clone(), frame, what };
         let size = FRAME_HEADER + self.page_size as usize;
         let mut frame = index.n_backfill;
-        let mut checksum =
-            if frame == 0 { self.generation_seed(index)? } else { self.frame_header(frame)?.checksum };
+        let mut checksum = if frame == 0 {
+            self.generation_seed(index)?
+        } else {
+            frame_header(&self.files, self.page_size, frame)?.checksum
+        };
         let per_read = (BUFFER / size).max(1).min(index.behind() as usize);
         let mut buffer = vec![0; per_read * size];
         while frame < index.mx_frame {
@@ -140,22 +148,22 @@ impl Tail {
             Err(corrupt(frame, "another checksum than published"))
         }
     }
+}
 
-    fn overlay(&self, index: &WalIndex, low: u32) -> Result<Overlay, Error> {
-        let mut overlay = Overlay::from_page(low);
-        for frame in index.n_backfill + 1..=index.mx_frame {
-            overlay.note(self.frame_header(frame)?.pgno, frame);
-        }
-        overlay.settle();
-        Ok(overlay)
+fn overlay(files: &Files, page_size: u32, index: &WalIndex, low: u32) -> Result<Overlay, Error> {
+    let mut overlay = Overlay::from_page(low);
+    for frame in index.n_backfill + 1..=index.mx_frame {
+        overlay.note(frame_header(files, page_size, frame)?.pgno, frame);
     }
+    overlay.settle();
+    Ok(overlay)
+}
 
-    fn frame_header(&self, frame: u32) -> Result<FrameHeader, Error> {
-        let mut head = [0; FRAME_HEADER];
-        let offset = HEADER as u64 + u64::from(frame - 1) * (FRAME_HEADER as u64 + u64::from(self.page_size));
-        self.files.wal.read_exact_at(&mut head, offset).map_err(Error::io("read", &self.files.wal_path))?;
-        Ok(FrameHeader::parse(&head))
-    }
+fn frame_header(files: &Files, page_size: u32, frame: u32) -> Result<FrameHeader, Error> {
+    let mut head = [0; FRAME_HEADER];
+    let offset = HEADER as u64 + u64::from(frame - 1) * (FRAME_HEADER as u64 + u64::from(page_size));
+    files.wal.read_exact_at(&mut head, offset).map_err(Error::io("read", &files.wal_path))?;
+    Ok(FrameHeader::parse(&head))
 }
 
 impl Tail {
@@ -169,84 +177,99 @@ impl Tail {
 impl View<'_> {
     /// Size of the database in pages.
     pub fn commit(&self) -> u32 {
-        self.position.commit
+        self.still.position.commit
     }
 
     /// Bytes per page.
     pub fn page_size(&self) -> u32 {
-        self.position.page_size
+        self.still.position.page_size
     }
 
     /// The end of this state in the WAL: where copying continues behind it.
     pub fn position(&self) -> Position {
-        self.position
+        self.still.position
     }
 
     /// The page that carries SQLite's locks; it reads as zeros, and a replica skips it.
     pub fn lock_page(&self) -> u32 {
-        LOCK_BYTE / self.page_size() + 1
+        self.still.lock_page()
     }
 
     /// Reads page `pgno` (from 1) into `into`, which is one page long. Pages the file does not reach are zeros, as
     /// they are for SQLite. Ascending order is cheapest.
     pub fn read_page(&mut self, pgno: u32, into: &mut [u8]) -> Result<(), Error> {
-        self.cover(pgno)?;
+        self.still.read_page(&self.tail.files, pgno, into)
+    }
+
+    /// All pages in ascending order, read 256 KiB at a time. May be called again: the state stands still.
+    pub fn for_each_page(&mut self, visit: impl FnMut(u32, &[u8]) -> io::Result<()>) -> Result<(), Error> {
+        self.still.for_each_page(&self.tail.files, visit)
+    }
+
+    /// Ends the view and makes its end the position of the tail: copying continues behind it.
+    pub fn accept(self) -> Position {
+        let position = self.still.position;
+        self.tail.set_position(position);
+        position
+    }
+}
+
+impl Still {
+    pub(crate) fn lock_page(&self) -> u32 {
+        LOCK_BYTE / self.position.page_size + 1
+    }
+
+    fn read_page(&mut self, files: &Files, pgno: u32, into: &mut [u8]) -> Result<(), Error> {
+        self.cover(files, pgno)?;
         match self.overlay.frame(pgno) {
-            Some(frame) => self.read_frame(frame, into),
+            Some(frame) => self.read_frame(files, frame, into),
             None if pgno == self.lock_page() => {
                 into.fill(0);
                 Ok(())
             }
-            None => read_file(&self.tail.files, pgno, self.page_size(), into),
+            None => read_file(files, pgno, self.position.page_size, into),
         }
     }
 
-    /// All pages in ascending order, read 256 KiB at a time. May be called again: the state stands still.
-    pub fn for_each_page(
+    pub(crate) fn for_each_page(
         &mut self,
+        files: &Files,
         mut visit: impl FnMut(u32, &[u8]) -> io::Result<()>,
     ) -> Result<(), Error> {
-        let size = self.page_size() as usize;
+        let Position { page_size, commit, .. } = self.position;
+        let size = page_size as usize;
         let per_read = (BUFFER / size).max(1) as u32;
         let mut buffer = vec![0; per_read as usize * size];
         let mut pgno = 1;
-        while pgno <= self.commit() {
-            let count = per_read.min(self.commit() - pgno + 1);
+        while pgno <= commit {
+            let count = per_read.min(commit - pgno + 1);
             let chunk = &mut buffer[..count as usize * size];
-            read_file(&self.tail.files, pgno, self.page_size(), chunk)?;
+            read_file(files, pgno, page_size, chunk)?;
             for page in chunk.chunks_exact_mut(size) {
-                self.cover(pgno)?;
+                self.cover(files, pgno)?;
                 if let Some(frame) = self.overlay.frame(pgno) {
-                    self.read_frame(frame, page)?;
+                    self.read_frame(files, frame, page)?;
                 } else if pgno == self.lock_page() {
                     page.fill(0);
                 }
-                visit(pgno, page).map_err(Error::io("pass on a page of", &self.tail.files.path))?;
+                visit(pgno, page).map_err(Error::io("pass on a page of", &files.path))?;
                 pgno += 1;
             }
         }
         Ok(())
     }
 
-    /// Ends the view and makes its end the position of the tail: copying continues behind it.
-    pub fn accept(self) -> Position {
-        let position = self.position;
-        self.tail.set_position(position);
-        position
-    }
-
-    fn cover(&mut self, pgno: u32) -> Result<(), Error> {
+    fn cover(&mut self, files: &Files, pgno: u32) -> Result<(), Error> {
         if !self.overlay.covers(pgno) {
-            self.overlay = self.tail.overlay(&self.index, pgno)?;
+            self.overlay = overlay(files, self.position.page_size, &self.index, pgno)?;
         }
         Ok(())
     }
 
-    fn read_frame(&self, frame: u32, into: &mut [u8]) -> Result<(), Error> {
-        let size = u64::from(self.page_size());
+    fn read_frame(&self, files: &Files, frame: u32, into: &mut [u8]) -> Result<(), Error> {
+        let size = u64::from(self.position.page_size);
         let head = FRAME_HEADER as u64;
         let offset = HEADER as u64 + u64::from(frame - 1) * (head + size) + head;
-        let files = &self.tail.files;
         files.wal.read_exact_at(into, offset).map_err(Error::io("read", &files.wal_path))
     }
 }

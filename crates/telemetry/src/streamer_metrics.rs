@@ -209,6 +209,12 @@ impl DbMetrics {
         self.set(&self.all.snapshot_last_duration_seconds, seconds);
     }
 
+    /// A restore point that was due exists, without a new image.
+    pub fn restore_point(&self, unix_ms: i64) {
+        self.all.snapshots.with_label_values(&[self.db.as_str(), "success"]).inc();
+        self.set(&self.all.snapshot_last_success_timestamp_seconds, unix_ms as f64 / 1_000.0);
+    }
+
     /// A restore point failed.
     pub fn snapshot_failed(&self) {
         self.all.snapshots.with_label_values(&[self.db.as_str(), "failure"]).inc();

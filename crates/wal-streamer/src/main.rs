@@ -11,6 +11,7 @@ mod pod;
 mod replicate;
 mod serve;
 mod stores;
+mod upkeep;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};

@@ -3,7 +3,7 @@
 use crate::cli::Selection;
 use anyhow::{Context, Result, bail, ensure};
 use protect::{Description, Layer, Sources};
-use sqlite_replica::{Config, Fill, Found, Identity};
+use sqlite_replica::{Config, Fill, Found, Identity, Policy};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::StoreUrl;
@@ -16,6 +16,8 @@ pub(crate) struct Pair {
     pub(crate) identity: Identity,
     /// Where it was written, for messages.
     pub(crate) place: String,
+    /// How the replica is kept.
+    pub(crate) policy: Policy,
     /// It is a pattern or a directory: each database found has a replica of its own below `replica`.
     pub(crate) found: Option<Found>,
 }
@@ -66,6 +68,7 @@ fn given(args: &Selection) -> Result<Pairs> {
         Ok(Pair {
             replica: pair[1].clone(),
             place: "command line".into(),
+            policy: Policy::default(),
             found: None,
             identity: Identity {
                 cluster: args.cluster.clone().unwrap_or_default(),
@@ -102,6 +105,11 @@ fn described(args: &Selection) -> Result<Pairs> {
         pairs.push(Pair {
             database: description.locate(&database.path),
             place: format!("databases: {}", database.path),
+            policy: Policy {
+                snapshot: database.snapshot,
+                keep: database.keep,
+                ..Policy::of(database.profile)
+            },
             replica: text,
             identity: Identity {
                 cluster: description.cluster.clone().unwrap_or_default(),

@@ -125,6 +125,7 @@ fn targets(pairs: Pairs, args: &Replicate, handover: Option<&Handover>) -> Vec<T
             adopt: args.adopt,
             once: args.once,
             convert_to_wal: args.convert_to_wal,
+            upkeep: Some(pair.policy),
             l0_retention: L0_RETENTION,
         };
         let found = pair.found.map(|found| with_claims(found, handover.cloned()));

@@ -5,6 +5,9 @@ use ltx::{Decoder, Extension};
 use std::collections::{BTreeMap, BTreeSet};
 use store::ObjectStore;
 
+/// The first image of a replica.
+const FIRST: &str = "0009/0000000000000001-0000000000000001";
+
 /// What is known of the level 0 files.
 #[derive(Default)]
 pub(super) struct History {
@@ -15,9 +18,11 @@ pub(super) struct History {
 impl History {
     /// Looks at what is new in the bucket.
     pub(super) async fn look(&mut self, bucket: &dyn ObjectStore) -> Result<()> {
-        let page = bucket.list_page("0000/", None, usize::MAX).await?;
-        for object in page.objects {
-            let name = object.key.trim_start_matches("0000/");
+        // TXID 1 is the first image, a snapshot; all others are of level 0.
+        let mut objects = bucket.list_page(FIRST, None, usize::MAX).await?.objects;
+        objects.extend(bucket.list_page("0000/", None, usize::MAX).await?.objects);
+        for object in objects {
+            let name = object.key.rsplit('/').next().unwrap_or_default();
             let Ok(name) = name.parse::<ltx::FileName>() else { continue };
             let (txid, tag) = (name.min.get(), object.etag.unwrap_or_default());
             if let Some((known, ..)) = self.files.get(&txid) {
@@ -33,7 +38,9 @@ impl History {
             while let Some(pgno) = decoder.next_page(&mut page)? {
                 pages.insert(pgno);
             }
-            let claim = pages.is_empty() && commit == self.files.get(&(txid - 1)).map_or(0, |f| f.3);
+            // The file behind the first image has no pages either: it is no claim, or a claim by somebody else.
+            let claim =
+                txid > 2 && pages.is_empty() && commit == self.files.get(&(txid - 1)).map_or(0, |f| f.3);
             let epoch = stamp.map_or(0, |s| s.epoch);
             // Litestream stops at such a hole; ours would read zeros.
             let grown = self.files.get(&(txid - 1)).map_or(0, |f| f.3) + 1..=commit;

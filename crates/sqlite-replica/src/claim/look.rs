@@ -13,6 +13,8 @@ pub(crate) struct Seen {
     pub(crate) remote: Remote,
     /// Header of the newest file.
     pub(crate) header: Option<Header>,
+    /// Everything it holds.
+    pub(crate) catalogue: Catalogue,
 }
 
 impl Seen {
@@ -37,5 +39,5 @@ pub(crate) async fn look(store: &Store, identity: Option<&Identity>) -> Result<S
     };
     let stamp = header.as_ref().and_then(|h| Extension::from_reserved(&h.reserved));
     let lineage = lineage.as_ref().map(Lineage::id).transpose()?;
-    Ok(Seen { remote: Remote { lineage, newest, stamp }, header })
+    Ok(Seen { remote: Remote { lineage, newest, stamp }, header, catalogue })
 }

@@ -4,6 +4,7 @@ use crate::claim::take::put;
 use crate::error::Result;
 use crate::state::{Record, StateDir};
 use crate::table::PageTable;
+use crate::upkeep::kept_sync;
 use crate::write::stage;
 use ltx::Txid;
 use store::Store;
@@ -27,10 +28,17 @@ pub(crate) async fn settle(
 ) -> Result<Settled> {
     let Some(intent) = record.intent.clone() else { return Ok(Settled::Yes) };
     if let Some(staged) = &intent.staged {
-        let Some(body) = stage::reread(&state.staged(), staged)? else { return Ok(Settled::Lost) };
-        stage::apply(&state.staged(), table)?;
+        let txid = Txid::new(intent.txid).expect("intents have a TXID");
+        // A confirmed file moves to the spool before its confirmation is on the disk.
+        let mut at = state.staged();
+        let mut body = stage::reread(&at, staged)?;
+        if body.is_none() {
+            at = kept_sync(state.dir(), txid);
+            body = stage::reread(&at, staged)?;
+        }
+        let Some(body) = body else { return Ok(Settled::Lost) };
+        stage::apply(&at, table)?;
         if resend {
-            let txid = Txid::new(intent.txid).expect("intents have a TXID");
             let timestamp_ms = record.mark.expect("a plan to resume has a mark").timestamp_ms;
             put(store, txid, body, timestamp_ms, intent.write_id).await?;
         }

@@ -183,7 +183,7 @@ async fn record(
     clock: &dyn Clock,
 ) -> Result<()> {
     if drill.ok {
-        Proven::new(newest, clock.unix_ms(), By::Drill, How::Restore).save(store).await?;
+        Proven::new(newest, clock.unix_ms(), By::Drill, How::Restore).announce(store).await?;
     }
     let identity = lineage.map(|l| &l.identity);
     let first = drill.points.first().map(|p| &p.restored);

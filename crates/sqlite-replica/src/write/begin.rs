@@ -9,6 +9,7 @@ use crate::table::PageTable;
 use crate::write::engine::{Config, Surroundings, Writer};
 use crate::write::event::Event;
 use crate::write::follow::Following;
+use crate::write::ours::Ours;
 use crate::write::probe;
 use crate::write::start::{Plan, Remote, decide};
 use sqlite_tail::Tail;
@@ -47,6 +48,8 @@ impl Writer {
             inbox,
             inherited: None,
             server_ms: None,
+            keeping: None,
+            ours: Ours::default(),
         };
         writer.tell(Event::Attached { page_size: writer.tail.page_size() });
         match writer.begin(record) {
@@ -81,6 +84,7 @@ impl Writer {
         let plan = self.plan(record.as_ref(), &seen.remote)?;
         self.check_whole(damage, &seen.remote)?;
         tracing::debug!(?plan, remote = ?seen.remote, inherited = ?self.inherited, "start");
+        self.begin_upkeep(&seen.catalogue)?;
         self.record.fenced = None;
         let epoch = match self.inherited {
             Some(inherited) => inherited.epoch,

@@ -14,10 +14,13 @@ use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::state::{Inherited, Record, StateDir};
 use crate::table::PageTable;
+use crate::upkeep::Policy;
 use crate::write::event::{Event, Taken};
 use crate::write::follow::Following;
 use crate::write::host::Host;
 use crate::write::inbox::Inbox;
+use crate::write::keep::Keeping;
+use crate::write::ours::Ours;
 use clock::{Clock, IdGen};
 use sqlite_tail::{Options, Tail, Wake};
 use std::future::Future;
@@ -50,6 +53,8 @@ pub struct Config {
     pub claim: Claiming,
     /// How long compacted level 0 files are kept: a writer that was away for half of it looks before it reports (trap 3).
     pub l0_retention: Duration,
+    /// Levels, restore points, retention and checks; `None` leaves all of that to somebody else.
+    pub upkeep: Option<Policy>,
 }
 
 /// How a run ended.
@@ -109,6 +114,8 @@ pub struct Writer {
     pub(crate) inherited: Option<Inherited>,
     /// The store's clock at its last answer, ms.
     pub(crate) server_ms: Option<i64>,
+    pub(crate) keeping: Option<Keeping>,
+    pub(crate) ours: Ours,
 }
 
 impl Writer {

@@ -3,6 +3,7 @@
 use crate::claim::{Claiming, Claims, Ground, first, take};
 use crate::error::{Error, Result};
 use crate::state::{Data, Inherited, Lost, Mark};
+use crate::upkeep::CLAIM_SIZE;
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use sqlite_tail::Position;
@@ -49,14 +50,16 @@ impl Writer {
         });
     }
 
-    fn take(&mut self, ground: Ground) -> Result<()> {
+    /// The next TXID with a file of zero pages.
+    pub(crate) fn take(&mut self, ground: Ground) -> Result<()> {
         let Writer { store, clock, ids, state, record, config, host, stop, .. } = self;
         let with = Claims { store, clock: &**clock, ids: &**ids };
         let taking = take(with, state, record, ground);
         let mut taken = Err(Error::Stopped);
         let (stop, drain) = (stop.clone(), config.drain);
         host.finish(Box::pin(async { taken = until_drained(taking, stop, drain).await }));
-        taken
+        taken?;
+        self.keep_sent(self.record.confirmed, CLAIM_SIZE, false).map(drop)
     }
 
     /// The claim is lost: remembered, so that no restart takes it back.

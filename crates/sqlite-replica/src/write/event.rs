@@ -1,5 +1,6 @@
 //! What a writer tells its surroundings; the doors turn it into log lines and metrics.
 
+use crate::upkeep::Report;
 use std::time::Duration;
 
 /// What was copied from the WAL since attaching.
@@ -101,4 +102,6 @@ pub enum Event {
         /// Bytes of the WAL file.
         wal_bytes: u64,
     },
+    /// Levels, images, retention, checks.
+    Upkeep(Report),
 }

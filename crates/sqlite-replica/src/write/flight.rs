@@ -122,9 +122,11 @@ impl Writer {
         self.record.confirmed = flight.txid;
         self.record.intent = None;
         self.heard();
-        // Not synced: losing this write only means that the next start finds its own object in the store. A large staged file is
-        // not kept for that, so there the write is synced.
-        let large = flight.bytes > KEEP_STAGED;
+        self.ours.proven(self.clock.monotonic_ns());
+        // Not synced: losing this write only means that the next start finds its own object in the store. A large staged file that
+        // is not kept for that is deleted, so there the write is synced.
+        let kept = self.keep_sent(flight.txid, flight.bytes, false)?;
+        let large = !kept && flight.bytes > KEEP_STAGED;
         self.state.save(self.record.clone(), large)?;
         if large {
             let path = self.state.staged();

@@ -68,10 +68,28 @@ pub(crate) struct Following {
     promised: Vec<(u64, oneshot::Sender<Result<Synced>>)>,
 }
 
+impl Following {
+    /// Whether the end has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain_until.is_some()
+    }
+
+    /// Whether an object is on its way.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Whether the store does not take the object that is on its way.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.attempts > 0)
+    }
+}
+
 impl Writer {
     /// Does everything that can be done now. An error ends the writer.
     pub fn pass(&mut self) -> Result<Step> {
         let now = self.clock.monotonic_ns();
+        self.ours.passes(now);
         self.collect(now)?;
 
         // Read before looking: what was committed before the stop must be seen by the look that ends the copying (P1).
@@ -97,7 +115,12 @@ impl Writer {
             self.tell(Event::Tail { checkpoints, wal_bytes: looked.wal_bytes });
         }
         self.promise(asked);
+        if copying && self.following.flight.is_none() && self.freeze_for_image(now)? {
+            // The image is the state after this file.
+            self.following.next_sync = now;
+        }
         self.depart(now)?;
+        self.keep_up(now, looked.wal_bytes)?;
         self.answer();
 
         let idle = self.following.flight.is_none() && self.batch.is_empty();
@@ -137,6 +160,19 @@ impl Writer {
         for (_, done) in self.following.promised.extract_if(.., |(through, _)| *through <= txid) {
             // Whoever asked may have gone.
             let _ = done.send(Ok(Synced { txid }));
+        }
+    }
+
+    /// As [`Writer::freeze`]; frames lost under our hands are found by comparing pages, as in a copy.
+    fn freeze_for_image(&mut self, now: u64) -> Result<bool> {
+        match self.freeze(now) {
+            Err(Error::Tail(sqlite_tail::Error::Gap { what, .. })) => self.compare(what).map(|()| true),
+            // Busy, or no descriptor to be had: an image can wait.
+            Err(Error::Tail(error)) if error.class() == sqlite_tail::Class::Retriable => {
+                tracing::debug!(%error, "no image now");
+                Ok(false)
+            }
+            other => other,
         }
     }
 

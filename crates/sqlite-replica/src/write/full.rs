@@ -1,17 +1,18 @@
 //! A full image as the next TXID: the first object of a replica, or the new beginning after a history that cannot be continued.
 
-use crate::claim::new_stamp;
+use crate::claim::{Ground, new_stamp};
 use crate::error::{Error, Result};
-use crate::layout;
+use crate::layout::{self, Level};
 use crate::owner::Owner;
 use crate::state::{Data, Intent, Mark};
+use crate::upkeep::{Holding, store_now};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
 use crate::write::image;
 use crate::write::send::{self, Body, Parcel, send};
 use crate::write::stage;
 use bytes::Bytes;
-use ltx::{PageSize, Txid};
+use ltx::{FileName, PageSize, Txid};
 use std::fs::File;
 use std::time::Duration;
 use store::PutOptions;
@@ -41,7 +42,10 @@ impl Writer {
         self.record.mark = Some(mark);
         self.record.intent = Some(Intent { txid: txid.get(), write_id: stamp.write_id, staged: None });
 
-        let key = self.layout.sync_key(txid);
+        // The first image is a snapshot from the beginning, so that no level ever rewrites it.
+        let first = txid == Txid::FIRST;
+        let name = FileName { min: txid, max: txid };
+        let key = self.layout.key(if first { Level::SNAPSHOT } else { Level::SYNC }, name);
         let options = send::options(timestamp_ms, stamp.write_id);
         let size = u64::from(commit) * page_size.bytes() as u64;
         let (store, clock, host, stop) =
@@ -84,8 +88,12 @@ impl Writer {
         };
         drop(view);
         self.tail.start_at(position)?;
-        if txid > Txid::FIRST {
+        if !first {
             self.mark_image(txid)?;
+            self.keep_sent(txid.get(), bytes, true)?;
+        } else if let Some(keeping) = &mut self.keeping {
+            let time_ms = store_now(&self.store, &*self.clock);
+            keeping.upkeep.image_stored(Holding { level: Level::SNAPSHOT, name, size: bytes, time_ms });
         }
         self.record.confirmed = txid.get();
         self.record.intent = None;
@@ -97,7 +105,12 @@ impl Writer {
         self.note_owner();
         let took = Duration::from_nanos(self.clock.monotonic_ns() - started);
         let taken = self.taken();
-        self.tell(Event::Durable { txid: txid.get(), bytes, taken, db_pages: commit, lag: took, put: took });
+        if first {
+            // Level 0 must not be empty: Litestream takes the position of a replica from it, and would begin anew at TXID 1.
+            self.take(Ground { mark, tabulated: true })?;
+        }
+        let txid = self.record.confirmed;
+        self.tell(Event::Durable { txid, bytes, taken, db_pages: commit, lag: took, put: took });
         Ok(())
     }
 

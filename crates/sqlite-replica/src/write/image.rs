@@ -44,9 +44,21 @@ pub(crate) fn tabulate(view: &mut View<'_>, table: &mut PageTable, lock_page: u3
     }
 }
 
-/// Second pass: encodes the view into `out`; gives the size of the file.
+/// A database that stands still.
+pub(crate) trait Pages {
+    /// All pages in ascending order; the same ones each time.
+    fn for_each_page(&mut self, visit: &mut dyn FnMut(u32, &[u8]) -> io::Result<()>) -> Result<()>;
+}
+
+impl Pages for View<'_> {
+    fn for_each_page(&mut self, visit: &mut dyn FnMut(u32, &[u8]) -> io::Result<()>) -> Result<()> {
+        Ok(View::for_each_page(self, visit)?)
+    }
+}
+
+/// Second pass: encodes the pages into `out`; gives the size of the file.
 pub(crate) fn encode<W: Write>(
-    view: &mut View<'_>,
+    pages: &mut impl Pages,
     header: &Header,
     out: W,
     scratch: &Path,
@@ -58,16 +70,17 @@ pub(crate) fn encode<W: Write>(
         Encoder::with_spool(out, *header, PageEncoding::Frame, spool).map_err(Error::ltx(place))?;
     let lock_page = header.page_size.lock_page();
     let mut failed = None;
-    view.for_each_page(|pgno: u32, page: &[u8]| {
-        if pgno != lock_page
-            && let Err(e) = encoder.page(pgno, page)
-        {
-            failed = Some(e);
-            return Err(io::Error::other("the image could not be written"));
-        }
-        Ok(())
-    })
-    .map_err(|e| failed.take().map_or(Error::Tail(e), Error::ltx(place)))?;
+    pages
+        .for_each_page(&mut |pgno: u32, page: &[u8]| {
+            if pgno != lock_page
+                && let Err(e) = encoder.page(pgno, page)
+            {
+                failed = Some(e);
+                return Err(io::Error::other("the image could not be written"));
+            }
+            Ok(())
+        })
+        .map_err(|e| failed.take().map_or(e, Error::ltx(place)))?;
     let (out, summary) = encoder.finish().map_err(Error::ltx(place))?;
     Ok((out, summary.size))
 }
@@ -94,10 +107,10 @@ pub(crate) struct ChunkWriter {
 
 impl ChunkWriter {
     /// Encodes the view into the stream; a failure is put into the stream, so that the upload is aborted.
-    pub(crate) fn fill(self, view: &mut View<'_>, header: &Header, scratch: &Path) -> Result<u64> {
+    pub(crate) fn fill(self, pages: &mut impl Pages, header: &Header, scratch: &Path) -> Result<u64> {
         let failure = self.sender.clone();
         let done =
-            encode(view, header, BufWriter::with_capacity(CHUNK, self), scratch).and_then(|(out, size)| {
+            encode(pages, header, BufWriter::with_capacity(CHUNK, self), scratch).and_then(|(out, size)| {
                 let mut out =
                     out.into_inner().map_err(|e| Error::io(scratch, "stream the image")(e.into_error()))?;
                 out.flush().map_err(Error::io(scratch, "stream the image"))?;

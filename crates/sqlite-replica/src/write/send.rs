@@ -5,9 +5,10 @@
 
 use crate::error::{Error, Result};
 use crate::write::host::{Host, offload};
+use crate::write::ours::nothing_behind;
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -89,18 +90,7 @@ impl Suspicion {
         if moved <= self.limit_ms {
             return Ok(());
         }
-        let level = key.rsplit_once('/').map_or("", |(level, _)| level);
-        let mut behind = store.list(&format!("{level}/"), Some(key));
-        match behind.try_next().await? {
-            None => Ok(()),
-            Some(other) => Err(Error::Fenced {
-                what: format!(
-                    "{} lies behind what was just written: another writer has been here",
-                    other.key
-                ),
-                hint: "nothing since the last confirmed object is durable".into(),
-            }),
-        }
+        nothing_behind(store, key).await
     }
 }
 

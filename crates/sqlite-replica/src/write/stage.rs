@@ -116,6 +116,14 @@ pub(crate) fn apply(path: &Path, table: &mut PageTable) -> Result<()> {
     table.sync()
 }
 
+/// Reads a kept file to its end and proves it.
+pub(crate) fn prove(path: &Path) -> Result<()> {
+    let place = path.display().to_string();
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    let decoder = Decoder::new(file).map_err(Error::ltx(&place))?;
+    decoder.finish().map(drop).map_err(Error::ltx(&place))
+}
+
 /// Staged files up to this size are sent from memory.
 const IN_MEMORY: u64 = 4 << 20;
 

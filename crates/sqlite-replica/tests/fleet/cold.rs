@@ -77,9 +77,9 @@ async fn p4_a_database_taken_over_while_cold_is_fenced() {
     let (a, _b) = (scene.database("a.db", 1), scene.database("b.db", 1));
     let fleet = scene.start(few(&scene, 1));
     fleet.until("a.db", State::Cold).await;
-    let txid = fleet.status("a.db").unwrap().txid;
     let store = scene.store.scoped("a.db").unwrap();
-    let key = format!("0000/{0:016x}-{0:016x}.ltx", txid + 1);
+    let newest = sqlite_replica::Catalogue::load(&store).await.unwrap().newest().unwrap();
+    let key = format!("0000/{0}-{0}.ltx", newest.next());
     store.put(&key, "somebody else".into(), &store::PutOptions::create()).await.unwrap();
     insert(&a, 1);
     fleet.until("a.db", State::Fenced).await;

@@ -87,6 +87,7 @@ impl Scene {
             adopt: false,
             once: false,
             convert_to_wal: false,
+            upkeep: None,
             claim: sqlite_replica::Claiming::ByHand,
             l0_retention: Duration::from_secs(300),
         }

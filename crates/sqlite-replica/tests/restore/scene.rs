@@ -58,6 +58,7 @@ impl Scene {
             adopt: false,
             once: true,
             convert_to_wal: false,
+            upkeep: None,
             claim,
             l0_retention: Duration::from_secs(300),
         };

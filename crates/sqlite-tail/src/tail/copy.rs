@@ -43,7 +43,12 @@ impl Tail {
         Ok(copied)
     }
 
-    pub(super) fn copy_to(
+    /// Whether nobody can restart the WAL.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.hold.is_pinned()
+    }
+
+    pub(crate) fn copy_to(
         &mut self,
         target: &WalIndex,
         max_frames: u32,

@@ -2,6 +2,7 @@
 
 use super::Around;
 use super::lag::Lag;
+use crate::upkeep;
 use protect::handover::Handover;
 use serde_json::Value;
 use sqlite_replica::{Class, Database, Error, Event};
@@ -132,6 +133,7 @@ impl Observed {
                 self.show_lag(&seen, now);
             }
             Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
+            Event::Upkeep(report) => upkeep::note(db, &self.metrics, self.around.clock.unix_ms(), report),
             Event::Tail { checkpoints, wal_bytes } => {
                 for _ in seen.checkpoints..checkpoints {
                     self.metrics.checkpoint("passive", "ok");

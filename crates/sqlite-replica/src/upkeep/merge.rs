@@ -1,0 +1,111 @@
+//! Carries out a compaction plan: merge into a file on the volume, commit it under its name, create-only.
+//!
+//! Every input is proven to its end before the output counts (`ltx::merge`). The same inputs give the same bytes, and the write id is
+//! that of the newest input, so a merge repeated after a crash or a lost reply meets its own object.
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::restore::read_header;
+use crate::upkeep::compaction::CompactionPlan;
+use crate::upkeep::holdings::Holding;
+use crate::upkeep::remote::{RemoteFile, unwrap};
+use crate::write::{Body, Host, Parcel, offload, options, send};
+use clock::Clock;
+use ltx::{Extension, HEADER_SIZE, Header, PageEncoding, SeekSpool, Stamp, merge_with};
+use std::fs::{self, File};
+use std::io::{BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::Store;
+
+/// What a merge needs.
+pub(crate) struct Merging {
+    pub(crate) store: Store,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) plan: CompactionPlan,
+    /// For each input where it lies on the volume, if it does.
+    pub(crate) local: Vec<Option<PathBuf>>,
+    pub(crate) scratch: PathBuf,
+}
+
+/// Results up to this size are sent from memory.
+const IN_MEMORY: u64 = 4 << 20;
+
+impl Merging {
+    /// Merges and commits; gives the file, which lies at `scratch` still.
+    pub(crate) async fn run(self) -> Result<Holding> {
+        let layout = Layout::of(self.store.kind());
+        let newest = self.plan.inputs.last().expect("a plan has inputs");
+        let header = match self.local.last().expect("one per input") {
+            Some(path) => local_header(path)?,
+            None => read_header(&self.store, &newest.entry(layout)).await?,
+        };
+        let stamp = Stamp { node_id: header.node_id, reserved: header.reserved };
+        let readers: Vec<Box<dyn Read + Send>> = (self.plan.inputs.iter().zip(&self.local))
+            .map(|(input, local)| match local {
+                Some(path) => {
+                    let file = File::open(path).map_err(Error::io(path, "open"))?;
+                    Ok(Box::new(file) as Box<dyn Read + Send>)
+                }
+                None => {
+                    Ok(Box::new(RemoteFile::new(self.store.clone(), input.key(layout), self.host.clone()))
+                        as Box<dyn Read + Send>)
+                }
+            })
+            .collect::<Result<_>>()?;
+        let scratch = self.scratch.clone();
+        let name = self.plan.name();
+        let key = layout.key(self.plan.to, name);
+        let (size, merged) = {
+            let (scratch, place) = (scratch.clone(), key.clone());
+            offload(&*self.host, move || merge_into(&scratch, readers, stamp, &place)).await?
+        };
+        if (merged.min_txid, merged.max_txid) != (name.min, name.max) {
+            return Err(Error::Damaged {
+                what: format!("the inputs of {key} hold TXID {}-{}", merged.min_txid, merged.max_txid),
+                hint: "an object is not the one its name says; a snapshot will bridge it".into(),
+            });
+        }
+        let write_id = Extension::from_reserved(&header.reserved).map_or([0; 6], |e| e.write_id);
+        let body = match size {
+            0..=IN_MEMORY => Body::Bytes(fs::read(&scratch).map_err(Error::io(&scratch, "read"))?.into()),
+            size => Body::File { path: scratch, size },
+        };
+        let options = options(merged.timestamp_ms, write_id);
+        send(
+            self.store.clone(),
+            Parcel { key, body, options },
+            None,
+            self.clock.clone(),
+            self.host.clone(),
+            None,
+        )
+        .await?;
+        let time_ms = super::store_now(&self.store, &*self.clock);
+        Ok(Holding { level: self.plan.to, name, size, time_ms })
+    }
+}
+
+fn local_header(path: &Path) -> Result<Header> {
+    let mut bytes = [0; HEADER_SIZE];
+    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
+    file.read_exact(&mut bytes).map_err(Error::io(path, "read"))?;
+    Ok(Header::from_bytes(&bytes).map_err(Error::ltx(&path.display().to_string()))?.header)
+}
+
+fn merge_into(
+    scratch: &Path,
+    readers: Vec<Box<dyn Read + Send>>,
+    stamp: Stamp,
+    place: &str,
+) -> Result<(u64, Header)> {
+    let dir = scratch.parent().expect("the scratch file has a directory");
+    fs::create_dir_all(dir).map_err(Error::io(dir, "create"))?;
+    let out = File::create(scratch).map_err(Error::io(scratch, "create"))?;
+    let index = tempfile::tempfile_in(dir).map_err(Error::io(dir, "create the index spool in"))?;
+    let index = SeekSpool::new(index).map_err(Error::io(dir, "use the index spool in"))?;
+    let (_, header, summary) = merge_with(readers, BufWriter::new(out), PageEncoding::Frame, stamp, index)
+        .map_err(|e| unwrap(place, e))?;
+    Ok((summary.size, header))
+}

@@ -1,0 +1,87 @@
+//! Reading stored files as streams from code that is not async: merging and read-back, off the runtime's thread.
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::upkeep::holdings::Holding;
+use crate::write::{Host, offload};
+use bytes::{Buf, Bytes};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::io::{self, Read};
+use std::sync::Arc;
+use store::Store;
+
+/// An object, requested when its first byte is read; memory is one chunk of the body (P7).
+pub(crate) struct RemoteFile {
+    store: Store,
+    key: String,
+    host: Arc<dyn Host>,
+    body: Option<BoxStream<'static, store::Result<Bytes>>>,
+    chunk: Bytes,
+}
+
+impl RemoteFile {
+    pub(crate) fn new(store: Store, key: String, host: Arc<dyn Host>) -> RemoteFile {
+        RemoteFile { store, key, host, body: None, chunk: Bytes::new() }
+    }
+}
+
+impl Read for RemoteFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            let mut next = None;
+            if self.body.is_none() {
+                let (store, key) = (self.store.clone(), self.key.clone());
+                let mut got = Err(store::Error::NotFound { key: key.clone() });
+                self.host.finish(Box::pin(async { got = store.get(&key, None).await }));
+                self.body = Some(got.map_err(io::Error::other)?.stream);
+            }
+            let body = self.body.as_mut().expect("opened above");
+            self.host.finish(Box::pin(async { next = body.next().await }));
+            match next {
+                Some(chunk) => self.chunk = chunk.map_err(io::Error::other)?,
+                None => return Ok(0),
+            }
+        }
+        let n = into.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut into[..n]);
+        Ok(n)
+    }
+}
+
+/// An error of decoding; one of the store underneath comes back as what it is.
+pub(crate) fn unwrap(place: &str, error: ltx::Error) -> Error {
+    if let ltx::Error::Io(io) = &error
+        && let Some(store) = io.get_ref().and_then(|inner| inner.downcast_ref::<store::Error>())
+    {
+        return Error::Store(store.clone());
+    }
+    Error::ltx(place)(error)
+}
+
+/// Reads a stored file to its end and proves every byte of it; gives the bytes read.
+fn read_back(file: RemoteFile, name: ltx::FileName) -> Result<u64> {
+    let key = file.key.clone();
+    let failed = |e| unwrap(&key, e);
+    let decoder = ltx::Decoder::new(file).map_err(failed)?;
+    let header = *decoder.header();
+    if (header.min_txid, header.max_txid) != (name.min, name.max) {
+        return Err(Error::Damaged {
+            what: format!("{key}: its header says TXID {}-{}", header.min_txid, header.max_txid),
+            hint: "the object is not the one its name says".into(),
+        });
+    }
+    Ok(decoder.finish().map_err(failed)?.size)
+}
+
+/// Reads `files` back, one after the other; gives the bytes read.
+pub(crate) async fn prove(store: &Store, host: &Arc<dyn Host>, files: &[Holding]) -> Result<u64> {
+    let layout = Layout::of(store.kind());
+    let mut read = 0;
+    for file in files {
+        let remote = RemoteFile::new(store.clone(), file.key(layout), host.clone());
+        let name = file.name;
+        read += offload(&**host, move || read_back(remote, name)).await?;
+    }
+    Ok(read)
+}

@@ -1,0 +1,306 @@
+//! Which files may go: a value with a reason per object, made by a pure function, checked by guards before anything is deleted.
+//!
+//! P3 in rules. Only what lies at or below the newest *proven* point (read back from the store) is ever named; never a file that
+//! a restore of the proven or of the newest point reads; never the newest file of level 0 (Litestream takes the position from
+//! it); never a claim that still fences (trap 3). Ages are relative to the newest point, so an idle or stopped writer
+//! loses nothing (trap 17). What a merged file replaces stays for a grace period, because a restore under way has listed it.
+
+use crate::layout::Level;
+use crate::upkeep::holdings::{Holding, Holdings};
+use crate::upkeep::policy::Policy;
+use clock::UnixMs;
+use ltx::Txid;
+use protect::Keep;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+
+const DAY_MS: i64 = 86_400_000;
+/// A claim younger than this fences somebody who may still wake up; so do the newest ones at any age.
+const CLAIM_AGE_MS: i64 = 90 * DAY_MS;
+const CLAIMS: usize = 64;
+
+/// Why a file goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A file of a higher level holds the same transactions.
+    Merged,
+    /// A snapshot reaches beyond it, and no level could take it in.
+    Bridged,
+    /// It lies below the oldest image that is kept with its increments.
+    TooOld,
+    /// A snapshot that no rule of `keep` asks for.
+    NotKept,
+    /// A claim so old that nobody it fences can be left.
+    OldClaim,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Merged => "merged into a higher level",
+            Reason::Bridged => "a snapshot reaches beyond it",
+            Reason::TooOld => "below the oldest image kept with its increments",
+            Reason::NotKept => "no rule keeps this snapshot",
+            Reason::OldClaim => "an old claim",
+        })
+    }
+}
+
+/// One deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Deletion {
+    /// What.
+    pub file: Holding,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a retention run would delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RetentionPlan {
+    /// In the order of their deletion: increments oldest first, then snapshots.
+    pub deletions: Vec<Deletion>,
+    /// Files that stay.
+    pub kept: usize,
+    /// More is due than the budget of one run allows.
+    pub more: bool,
+    /// Level 0 images among them, whose marks go with them.
+    #[serde(skip)]
+    pub(crate) marks: BTreeSet<Txid>,
+    /// Why nothing may be deleted at all.
+    pub held_back: Option<&'static str>,
+}
+
+impl RetentionPlan {
+    /// Plans. `now_ms` is the time by the clock that gave the files theirs.
+    pub fn new(holdings: &Holdings, policy: &Policy, now_ms: UnixMs) -> RetentionPlan {
+        let held_back =
+            |why| RetentionPlan { kept: holdings.len(), held_back: Some(why), ..RetentionPlan::default() };
+        let Some(newest) = holdings.newest() else { return RetentionPlan::default() };
+        let Some(proven) = holdings.proven.filter(|p| holdings.reaches(*p)) else {
+            return held_back("no point was proven yet");
+        };
+        if !holdings.reaches(newest) {
+            return held_back("the chain has a hole");
+        }
+        let rules = Rules::new(holdings, policy, now_ms, proven, newest);
+        let mut deletions: Vec<Deletion> = holdings
+            .iter()
+            .filter_map(|file| rules.verdict(&file).map(|reason| Deletion { file, reason }))
+            .collect();
+        deletions.sort_by_key(|d| (d.file.level, d.file.name.min));
+        let more = deletions.len() > policy.delete_budget;
+        deletions.truncate(policy.delete_budget);
+        let marks = deletions
+            .iter()
+            .filter(|d| d.file.level == Level::SYNC && holdings.images.contains(&d.file.name.min))
+            .map(|d| d.file.name.min)
+            .collect();
+        RetentionPlan { kept: holdings.len() - deletions.len(), deletions, more, marks, held_back: None }
+    }
+
+    /// Bytes that become free.
+    pub fn bytes(&self) -> u64 {
+        self.deletions.iter().map(|d| d.file.size).sum()
+    }
+
+    /// Checks a plan against what must never happen, independently of how it was made. The first rule it breaks.
+    pub fn check(&self, holdings: &Holdings) -> Result<(), String> {
+        let Some(newest) = holdings.newest() else { return Ok(()) };
+        let mut after = holdings.clone();
+        for d in &self.deletions {
+            if !after.remove(&d.file) {
+                return Err(format!("{} is not there", d.file));
+            }
+        }
+        if self.deletions.is_empty() {
+            return Ok(());
+        }
+        let Some(proven) = holdings.proven else { return Err("nothing is proven".into()) };
+        for (what, point) in [("newest", newest), ("proven", proven)] {
+            if after.chain(point) != holdings.chain(point) {
+                return Err(format!("a restore of the {what} point {point} would read other files"));
+            }
+        }
+        if let Some(beyond) = self.deletions.iter().find(|d| d.file.name.max > proven) {
+            return Err(format!("{} lies beyond the proven point {proven}", beyond.file));
+        }
+        let last = holdings.level(Level::SYNC).next_back();
+        if let Some(last) = last.filter(|h| !after.contains(h)) {
+            return Err(format!("{last} is the newest of level 0"));
+        }
+        match (first_gap(&after), first_gap(holdings)) {
+            (Some(gap), before) if before != Some(gap) => {
+                Err(format!("the levels would have a gap at {gap} behind the newest snapshot"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first TXID at which a walk from the top level down, beginning at the newest snapshot, finds a level that goes on behind a gap:
+/// restores of Litestream before 0.5.8 walk so, and refuse it.
+pub(crate) fn first_gap(holdings: &Holdings) -> Option<Txid> {
+    let mut reached = holdings.level(Level::SNAPSHOT).map(|h| h.name.max).max()?;
+    for level in (0..Level::SNAPSHOT.0).rev().map(Level) {
+        for h in holdings.level(level) {
+            if h.name.max <= reached {
+                continue;
+            }
+            if h.name.min > reached.next() {
+                return Some(reached.next());
+            }
+            reached = h.name.max;
+        }
+    }
+    None
+}
+
+/// What the verdicts need to know, computed once.
+struct Rules<'a> {
+    holdings: &'a Holdings,
+    policy: &'a Policy,
+    now_ms: UnixMs,
+    newest_ms: UnixMs,
+    proven: Txid,
+    /// Files that restores of the newest and of the proven point read.
+    needed: HashSet<Holding>,
+    /// End of the oldest image whose increments are kept.
+    floor: Option<Txid>,
+    /// When the newest snapshot was stored.
+    snapshot_ms: UnixMs,
+    /// Snapshots below the floor that a rule of `keep` asks for.
+    chosen: BTreeSet<Txid>,
+    newest_sync: Option<Txid>,
+    claims: HashSet<Txid>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(
+        holdings: &'a Holdings,
+        policy: &'a Policy,
+        now_ms: UnixMs,
+        proven: Txid,
+        newest: Txid,
+    ) -> Rules<'a> {
+        let newest_ms = holdings.newest_ms();
+        let needed = holdings.chain(newest).into_iter().chain(holdings.chain(proven)).collect();
+        let all = newest_ms - policy.keep.all.as_millis() as i64;
+        let snapshots: Vec<Holding> =
+            holdings.level(Level::SNAPSHOT).filter(|s| s.name.max <= proven).collect();
+        let floor = snapshots.iter().filter(|s| s.time_ms <= all).map(|s| s.name.max).max();
+        let older: Vec<&Holding> = snapshots.iter().filter(|s| Some(s.name.max) < floor).collect();
+        let claims = holdings.level(Level::SYNC).rev().filter(Holding::is_claim).take(CLAIMS);
+        Rules {
+            holdings,
+            policy,
+            now_ms,
+            newest_ms,
+            proven,
+            needed,
+            floor,
+            snapshot_ms: snapshots.iter().map(|s| s.time_ms).max().unwrap_or(UnixMs::MAX),
+            chosen: chosen(&older, &policy.keep),
+            newest_sync: holdings.end_of(Level::SYNC),
+            claims: claims.map(|h| h.name.min).collect(),
+        }
+    }
+
+    fn verdict(&self, h: &Holding) -> Option<Reason> {
+        if self.needed.contains(h) || h.name.max > self.proven {
+            return None;
+        }
+        let settled =
+            |since: UnixMs| self.now_ms.saturating_sub(since) >= self.policy.grace.as_millis() as i64;
+        let age = self.newest_ms - h.time_ms;
+        let below = Some(h.name.max) <= self.floor && settled(self.snapshot_ms);
+        if h.level == Level::SNAPSHOT {
+            let keep = Some(h.name.max) >= self.floor || self.chosen.contains(&h.name.max);
+            return (!keep && settled(self.snapshot_ms)).then_some(Reason::NotKept);
+        }
+        if h.level == Level::SYNC && Some(h.name.max) == self.newest_sync {
+            return None;
+        }
+        if h.is_claim() {
+            let old = age >= CLAIM_AGE_MS && !self.claims.contains(&h.name.min);
+            return (old && below).then_some(Reason::OldClaim);
+        }
+        if below {
+            return Some(Reason::TooOld);
+        }
+        let thin_after = self.policy.thin_after(h.level.0)?;
+        if age < thin_after {
+            return None;
+        }
+        if self.replaced(h).is_some_and(|by| settled(by.time_ms)) {
+            return Some(Reason::Merged);
+        }
+        let bridged = h.level == Level::SYNC && age >= DAY_MS && settled(self.snapshot_ms);
+        let covered =
+            || self.holdings.level(Level::SNAPSHOT).any(|s| s.covers(h) && s.name.max <= self.proven);
+        (bridged && covered()).then_some(Reason::Bridged)
+    }
+
+    /// The file of a higher level (no snapshot) that holds all of `h`.
+    fn replaced(&self, h: &Holding) -> Option<Holding> {
+        (h.level.0 + 1..Level::SNAPSHOT.0).rev().find_map(|level| {
+            let level = Level(level);
+            // The last file that begins at or before `h`.
+            let mut up_to = self.holdings.level(level).take_while(|u| u.name.min <= h.name.min);
+            up_to.by_ref().filter(|u| u.covers(h) && u.name.max <= self.proven).last()
+        })
+    }
+}
+
+/// The newest snapshot of each of the last hours, days, weeks and months that have one, `older` being oldest first.
+fn chosen(older: &[&Holding], keep: &Keep) -> BTreeSet<Txid> {
+    const HOUR_MS: i64 = 3_600_000;
+    let periods = [
+        (HOUR_MS, keep.hourly),
+        (DAY_MS, keep.daily),
+        (7 * DAY_MS, keep.weekly),
+        // The mean month of the Gregorian calendar.
+        (2_629_746_000, keep.monthly),
+    ];
+    let mut chosen = BTreeSet::new();
+    for (period, count) in periods {
+        let mut seen = BTreeSet::new();
+        for snapshot in older.iter().rev() {
+            if seen.len() as u32 >= count {
+                break;
+            }
+            if seen.insert(snapshot.time_ms.div_euclid(period)) {
+                chosen.insert(snapshot.name.max);
+            }
+        }
+    }
+    chosen
+}
+
+impl fmt::Display for RetentionPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = self.held_back {
+            return write!(f, "nothing may be deleted: {why}");
+        }
+        for Deletion { file, reason } in &self.deletions {
+            writeln!(f, "{:>12} bytes  level {}  {}  {reason}", file.size, file.level.0, file.name)?;
+        }
+        write!(
+            f,
+            "{:>12} bytes  in {} files to delete, {} stay",
+            self.bytes(),
+            self.deletions.len(),
+            self.kept
+        )?;
+        if self.more {
+            write!(f, "; more in the next run")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "retention/tests.rs"]
+mod tests;

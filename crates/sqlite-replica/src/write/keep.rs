@@ -1,0 +1,285 @@
+//! Upkeep beside the copying: each pass collects what a task came to, and starts the next one when it is due.
+//!
+//! Tasks and images run on the host, never on the writer's thread; a pass costs one comparison while nothing is due. At an end
+//! they are dropped: every one of them can be repeated (decision 0004).
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::proven::{By, How, Proven};
+use crate::upkeep::{Done, Holding, Merging, Report, Task, Upkeep, prove, prune, store_now};
+use crate::write::engine::Writer;
+use crate::write::event::Event;
+use crate::write::host::Host;
+use crate::write::ours::nothing_behind;
+use crate::write::send::{self, Body, Parcel, send};
+use crate::write::shot::Shot;
+use crate::{Catalogue, write::stage};
+use clock::Clock;
+use ltx::{Extension, FileName, Header, Txid};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use store::Store;
+use tokio::sync::Semaphore;
+
+/// Tasks at work in this process, over all databases: bounds memory and descriptors (P7).
+static AT_WORK: Semaphore = Semaphore::const_new(4);
+
+/// What a writer holds for the upkeep of its replica.
+pub(crate) struct Keeping {
+    pub(crate) upkeep: Upkeep,
+    job: Option<(Task, Receiver<Result<Done>>)>,
+    pub(crate) shot: Option<Shot>,
+    /// No image before this.
+    pub(crate) image_from: u64,
+    /// Images put off in a row.
+    pub(crate) put_off: u32,
+    /// Bytes by which the WAL may grow while an image is read.
+    pub(crate) wal_growth: u64,
+}
+
+impl Keeping {
+    pub(crate) fn new(upkeep: Upkeep) -> Keeping {
+        let wal_growth = upkeep.policy.wal_growth_of(0);
+        Keeping { upkeep, job: None, shot: None, image_from: 0, put_off: 0, wal_growth }
+    }
+
+    /// Whether an image is to be begun.
+    pub(crate) fn wants_image(&self, now: u64) -> bool {
+        self.upkeep.wanted.is_some() && self.shot.is_none() && now >= self.image_from
+    }
+}
+
+impl Writer {
+    /// Takes over the replica that the start has listed; `catalogue` is from before the start's own files.
+    pub(crate) fn begin_upkeep(&mut self, catalogue: &Catalogue) -> Result<()> {
+        let Some(mut policy) = self.config.upkeep.clone().filter(|_| !self.config.once) else {
+            return Ok(());
+        };
+        let mut proven = None;
+        if catalogue.has_proof && policy.reads {
+            let store = self.store.clone();
+            match self.ask(Proven::load(&store)) {
+                Ok(proof) => proven = proof.and_then(|p| p.txid()),
+                Err(Error::Store(e)) if e.reason() == "access_denied" => policy.reads = false,
+                // A note nobody can read proves nothing; the next proof replaces it.
+                Err(error) => tracing::warn!(%error, "the note of the last proof is not used"),
+            }
+        }
+        let (store, clock, ids) = (self.store.clone(), self.clock.clone(), self.ids.clone());
+        let mut upkeep = Upkeep::new(policy, catalogue, self.state.dir(), store, clock, ids)?;
+        upkeep.noted = proven;
+        upkeep.holdings.proven = upkeep.holdings.proven.max(proven);
+        // What was sent last before the end, by us or by the start of the pod, is still where it was staged.
+        let staged = self.state.staged();
+        if let Some(file) = local_name(&staged).and_then(|(name, size)| upkeep.holdings.sync_file(name, size))
+        {
+            upkeep.spool.keep(&staged, &file)?;
+        }
+        self.keeping = Some(Keeping::new(upkeep));
+        Ok(())
+    }
+
+    /// A level 0 file is confirmed: known, and kept on the volume if it fits.
+    pub(crate) fn keep_sent(&mut self, txid: u64, size: u64, image: bool) -> Result<bool> {
+        let txid = Txid::new(txid).expect("confirmed files have a TXID");
+        let db_bytes = self.record.mark.map_or(0, |m| u64::from(m.commit) * u64::from(m.page_size));
+        let Some(keeping) = &mut self.keeping else { return Ok(false) };
+        keeping.wal_growth = keeping.upkeep.policy.wal_growth_of(db_bytes);
+        let room = keeping.upkeep.policy.spool_of(db_bytes);
+        keeping.upkeep.spool.bound(room);
+        let file = keeping.upkeep.sent(txid, size);
+        if image {
+            keeping.upkeep.holdings.images.insert(txid);
+            return Ok(false);
+        }
+        keeping.upkeep.spool.keep(&self.state.staged(), &file)
+    }
+
+    /// One step of upkeep. An error means that the replica is another writer's by now.
+    pub(crate) fn keep_up(&mut self, now: u64, wal_bytes: u64) -> Result<()> {
+        self.conclude_job(now)?;
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        let due = keeping.upkeep.is_due(now) || keeping.wants_image(now);
+        if due && keeping.job.is_none() && !self.following.is_draining() {
+            if self.ours.is_proven(now) {
+                if let Some(task) = keeping.upkeep.next(now) {
+                    self.begin_job(task);
+                }
+            } else if !self.following.is_sending() && self.batch.is_empty() && self.record.confirmed > 0 {
+                // Otherwise the answer to what is on its way says whose the replica is.
+                let behind = Txid::new(self.record.confirmed).expect("more than zero");
+                self.begin_job(Task::Look { behind, gaps: self.ours.gaps() });
+            }
+        }
+        self.watch_shot(now, wal_bytes);
+        self.tell_reports();
+        Ok(())
+    }
+
+    fn conclude_job(&mut self, now: u64) -> Result<()> {
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        let Some((_, result)) = &keeping.job else { return Ok(()) };
+        let result = match result.try_recv() {
+            Ok(result) => Some(result),
+            Err(TryRecvError::Empty) => return Ok(()),
+            // The host dropped it, as a crash would: it is done again.
+            Err(TryRecvError::Disconnected) => None,
+        };
+        let (task, _) = keeping.job.take().expect("looked at above");
+        match (task, result) {
+            (Task::Look { behind, gaps }, Some(Ok(_))) => {
+                if gaps == self.ours.gaps() && behind.get() == self.record.confirmed {
+                    self.ours.proven(now);
+                }
+            }
+            (Task::Look { behind, .. }, Some(Err(error @ Error::Fenced { .. }))) => {
+                // What lies behind may be our own, sent meanwhile: its answer will say so.
+                if behind.get() == self.record.confirmed && !self.following.is_sending() {
+                    return Err(self.lose(error));
+                }
+            }
+            (task, Some(result)) => conclude(&mut keeping.upkeep, now, &task, result),
+            (task, None) => keeping.upkeep.again(now, &task),
+        }
+        Ok(())
+    }
+
+    fn begin_job(&mut self, task: Task) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let (done, result) = channel();
+        let waker = self.tail.waker();
+        let (store, host, clock) = (self.store.clone(), self.host.clone(), self.clock.clone());
+        let work = work(task.clone(), store, host, clock, keeping.upkeep.spool.scratch());
+        self.host.spawn(Box::pin(async move {
+            let _turn = AT_WORK.acquire().await;
+            let _ = done.send(work.await);
+            waker.wake();
+        }));
+        keeping.job = Some((task, result));
+    }
+
+    pub(crate) fn tell_reports(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
+        for report in keeping.upkeep.reports() {
+            (self.events)(Event::Upkeep(report));
+        }
+    }
+
+    /// Asks for an image now, whatever is due.
+    pub fn want_image(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.upkeep.want("asked for");
+            keeping.image_from = 0;
+        }
+    }
+
+    /// Whether a task or an image is under way.
+    pub fn is_at_work(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|k| k.job.is_some() || k.shot.is_some())
+    }
+
+    /// Whether upkeep has nothing to do before something changes; scheduled checks excepted.
+    pub fn is_settled(&self) -> bool {
+        self.keeping.as_ref().is_none_or(|k| k.job.is_none() && k.shot.is_none() && k.upkeep.is_settled())
+    }
+}
+
+/// What a staged file says it is, and its size.
+fn local_name(path: &Path) -> Option<(FileName, u64)> {
+    let mut head = [0; ltx::HEADER_SIZE];
+    let mut file = File::open(path).ok()?;
+    file.read_exact(&mut head).ok()?;
+    let header = Header::from_bytes(&head).ok()?.header;
+    Some((FileName { min: header.min_txid, max: header.max_txid }, file.metadata().ok()?.len()))
+}
+
+fn conclude(upkeep: &mut Upkeep, now: u64, task: &Task, result: Result<Done>) {
+    match result {
+        Ok(done) => upkeep.done(now, done),
+        Err(error) => {
+            let reading = matches!(task, Task::Prove { .. } | Task::Sample(_) | Task::Merge(..));
+            if reading && matches!(&error, Error::Store(e) if e.reason() == "access_denied") {
+                upkeep.may_not_read();
+            }
+            if error.is_damage() && matches!(task, Task::Prove { .. } | Task::Sample(_)) {
+                upkeep.found_damage(&error);
+            } else {
+                upkeep.again(now, task);
+            }
+            upkeep.failed(now, what(task), &error);
+        }
+    }
+}
+
+fn what(task: &Task) -> &'static str {
+    match task {
+        Task::Look { .. } => "look whether the replica is still ours",
+        Task::List { .. } => "list the replica",
+        Task::Resend(..) => "send a lost file again",
+        Task::Merge(..) => "compact",
+        Task::Prove { .. } | Task::Sample(_) => "read back",
+        Task::Prune(_) => "delete",
+    }
+}
+
+/// Carries out a task. Owns everything it needs, so that the writer goes on.
+async fn work(
+    task: Task,
+    store: Store,
+    host: Arc<dyn Host>,
+    clock: Arc<dyn Clock>,
+    scratch: std::path::PathBuf,
+) -> Result<Done> {
+    match task {
+        Task::Look { behind, .. } => {
+            nothing_behind(&store, &Layout::of(store.kind()).sync_key(behind)).await?;
+            Ok(Done::Ours)
+        }
+        Task::List { scheduled } => Ok(Done::Listed { catalogue: Catalogue::load(&store).await?, scheduled }),
+        Task::Sample(files) => prove(&store, &host, &files).await.map(Done::Sampled),
+        Task::Resend(file, path) => resend(file, &path, &store, &host, &clock).await.map(Done::Resent),
+        Task::Merge(plan, local) => {
+            let merging = Merging { store, host, clock, plan: plan.clone(), local, scratch };
+            Ok(Done::Merged(merging.run().await?, plan))
+        }
+        Task::Prove { files, through, point } => {
+            let read = prove(&store, &host, &files).await?;
+            if point {
+                Proven::new(through, clock.unix_ms(), By::Sidecar, How::Bytes).save(&store).await?;
+            }
+            Ok(Done::Proven { files, through, point, read })
+        }
+        Task::Prune(plan) => Ok(Done::Pruned(prune(&store, &plan).await)),
+    }
+}
+
+/// Sends a kept file again, as it was sent the first time.
+async fn resend(
+    file: Holding,
+    path: &Path,
+    store: &Store,
+    host: &Arc<dyn Host>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Holding> {
+    let mut head = [0; ltx::HEADER_SIZE];
+    let mut open = File::open(path).map_err(Error::io(path, "open"))?;
+    open.read_exact(&mut head).map_err(Error::io(path, "read"))?;
+    let header: Header = Header::from_bytes(&head).map_err(Error::ltx(&path.display().to_string()))?.header;
+    let write_id = Extension::from_reserved(&header.reserved).map_or([0; 6], |e| e.write_id);
+    // Damage on the volume is not to be spread.
+    stage::prove(path)?;
+    let key = file.key(Layout::of(store.kind()));
+    let options = send::options(header.timestamp_ms, write_id);
+    let body = Body::File { path: path.to_owned(), size: file.size };
+    send(store.clone(), Parcel { key, body, options }, None, clock.clone(), host.clone(), None).await?;
+    Ok(Holding { time_ms: store_now(store, &**clock), ..file })
+}
+
+impl From<Report> for Event {
+    fn from(report: Report) -> Event {
+        Event::Upkeep(report)
+    }
+}
