@@ -160,6 +160,31 @@ fn the_metrics_of_the_binary_are_those_of_the_table() {
 }
 
 /// While the store is down the lag grows in seconds, bytes and transactions, nothing is called durable, and the pod stays ready.
+/// Nothing is written, and yet the metric that the alert `HighwaterUploadDenied` watches moves when the credentials end.
+#[test]
+fn credentials_that_end_while_nothing_is_written_are_noticed() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    volume.write(5);
+    let more = [SERVED, &["--probe-interval", "300ms"]].concat();
+    let mut streamer = Streamer::start(&place, "p", &volume.db(), &more).following();
+    streamer.wait_beyond(0);
+    let addr = streamer.addr();
+    let denied = || {
+        let metrics = get(&addr, "/metrics").1;
+        let errors = metrics.lines().filter(|line| line.starts_with("highwater_s3_request_errors_total"));
+        errors.filter(|line| line.contains("access_denied") || line.contains("bad_credentials")).count()
+    };
+    place.server().reset();
+    wait_until(PATIENCE, "two probes", || place.server().counts().put >= 2);
+    let counts = place.server().counts();
+    assert_eq!(counts.put, counts.total(), "nothing else is asked: {:?}", place.server().log());
+    assert_eq!(denied(), 0);
+    place.server().faults().expire_credentials(true);
+    wait_until(PATIENCE, "the metric of the alert", || denied() > 0);
+    place.server().faults().expire_credentials(false);
+    streamer.drain();
+}
+
 #[test]
 fn an_outage_is_seen_in_the_lag_and_not_in_the_probes() {
     let (place, volume) = (Place::s3(), Volume::new());
@@ -483,7 +508,7 @@ fn papers_and_translations_come_from_the_binary() {
     man.arg("man").arg(&dir);
     run(man).expect(0);
     assert!(dir.join("wal-streamer.1").exists());
-    for verb in ["", "replicate", "sync", "status", "check", "import-config"] {
+    for verb in ["", "replicate", "sync", "status", "snapshot", "prune", "check", "import-config"] {
         let mut help = place.command("wal-streamer");
         help.args([verb].iter().filter(|verb| !verb.is_empty())).arg("--help");
         let help = run(help);
@@ -515,6 +540,70 @@ fn papers_and_translations_come_from_the_binary() {
     import(&[]).expect(2).says(&["litestream.yml:3", "sync-intervall", "did you mean sync-interval?"]);
     fs::write(&theirs, "exec: app\ndbs:\n  - path: /data/a.db\n    replica: { url: s3://bbb/a }\n").unwrap();
     import(&[]).expect(6).says(&["decided"]);
+}
+
+/// A full image on request: it is stored, read back, and the status object beside the replica says so.
+#[test]
+fn a_snapshot_is_taken_on_request_and_told_beside_the_replica() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    volume.write(20);
+    let mut streamer = Streamer::start(&place, "p", &volume.db(), SERVED).following();
+    let durable = streamer.wait_beyond(0);
+    volume.write(20);
+    streamer.wait_beyond(durable);
+    let addr = streamer.addr();
+    let images = || fs::read_dir(place.root("p").join("0009")).map_or(0, |dir| dir.count());
+    let before = images();
+    let asked = ask(&place, "snapshot", &socket(&volume), &[]);
+    assert!(asked.expect(0).stdout.contains("app.db: asked"), "{}", asked.stdout);
+    ask(&place, "snapshot", &socket(&volume), &["other.db"]).expect(2);
+    wait_until(PATIENCE, "an image", || images() > before);
+    let beside = place.root("p").join("highwater/status.json");
+    let read = || fs::read(&beside).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    wait_until(PATIENCE, "a proven point beside the replica", || {
+        read().is_some_and(|s| s["proven"].is_string())
+    });
+    let object = read().expect("it was waited for");
+    assert_eq!((object["format"].as_u64(), object["kind"].as_str()), (Some(1), Some("sqlite")), "{object}");
+    assert_eq!((object["name"].as_str(), object["drill"].is_null()), (Some("app.db"), true));
+    assert!(object["size_bytes"].as_u64() > Some(4096), "{object}");
+    let metrics = get(&addr, "/metrics").1;
+    let of = |name: &str| series(&metrics, &format!("{name}{{db=\"app.db\"}}"));
+    assert!(of("highwater_snapshot_last_success_timestamp_seconds") > Some(1.0e9), "{metrics}");
+    assert!(of("highwater_backup_objects") > Some(1.0) && of("highwater_snapshot_last_bytes") > Some(0.0));
+    assert_eq!(of("highwater_snapshot_interval_seconds"), Some(21_600.0));
+    assert_eq!(of("highwater_verify_last_result"), Some(1.0));
+    let status: Value = serde_json::from_str(&get(&addr, "/status").1).unwrap();
+    assert!(status["databases"][0]["last_proven"].is_string(), "{status}");
+    streamer.drain();
+    assert_eq!(restored_seq(&place, &volume), 40);
+}
+
+/// `prune` plans by default, keeps what is not proven, and wants to be told what to keep.
+#[test]
+fn p3_prune_plans_first_and_keeps_what_is_not_proven() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    volume.write(20);
+    Streamer::once(&place, "p", &volume.db(), &[]).expect(0);
+    let before = place.objects("p");
+    let prune = |more: &[&str]| {
+        let mut command = place.command("wal-streamer");
+        command.arg("prune").arg(place.url("p")).args(more);
+        run(command)
+    };
+    prune(&[]).expect(2).says(&["--keep"]);
+    prune(&["--keep", "all=0"]).expect(2).says(&["keeps nothing"]);
+    prune(&["--keep", "dayly=7"]).expect(2).says(&["did you mean daily?"]);
+    let plan = prune(&["--keep", "all=1d"]);
+    assert!(plan.expect(0).stdout.contains("nothing was deleted"), "{}", plan.stdout);
+    let applied = prune(&["--keep", "all=1d", "--apply", "-o", "json"]);
+    let rows: Value = serde_json::from_str(&applied.expect(0).stdout).expect("JSON");
+    assert_eq!(rows[0]["plan"]["deletions"].as_array().map(Vec::len), Some(0), "{rows}");
+    assert_eq!(place.objects("p"), before);
+    let mut gone = place.command("wal-streamer");
+    gone.args(["prune", "s3://bucket/p?endpoint=http://127.0.0.1:9&region=x", "--keep", "all=1d"]);
+    gone.env("HIGHWATER_LOG", "off");
+    run(gone).expect(1);
 }
 
 /// The file stands once in a line, and the line says what to do.

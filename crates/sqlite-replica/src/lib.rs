@@ -17,6 +17,7 @@ mod owner;
 mod proven;
 mod restore;
 mod state;
+mod status;
 mod table;
 mod upkeep;
 mod write;
@@ -39,6 +40,7 @@ pub use restore::{
 };
 pub use restore::{init, v03};
 pub use state::StateDir;
+pub use status::{STATUS_KEY, StatusObject};
 pub use upkeep::{
     Barrier, CompactionPlan, Deletion, Healing, Holding, Holdings, Outlook, Policy, Pruned, Reason, Report,
     RetentionPlan, SnapshotPlan, plan_prune, probe, prune,

@@ -157,6 +157,12 @@ impl Upkeep {
         h
     }
 
+    /// The first image of a replica is in the store: it is read back a little later.
+    pub(crate) fn first_image_stored(&mut self, image: Holding) {
+        self.image_stored(image);
+        self.timers.put_off_point();
+    }
+
     /// An image is in the store.
     pub(crate) fn image_stored(&mut self, image: Holding) {
         self.holdings.add(image);
@@ -168,8 +174,8 @@ impl Upkeep {
             if let Some(hole) = self.healing.take().filter(|hole| image.name.max >= *hole) {
                 self.reports.push(Report::Healed { by: Healing::Bridged, txid: hole.get() });
             }
-            // Its proof is due at once, but for the first one of a replica.
-            self.timers.point_due(now);
+            // Its proof is due at once.
+            self.timers.point_now(now);
             self.timers.arm_retention(now, self.policy.grace);
             for level in 1..=3 {
                 self.timers.arm_level(level, now, self.policy.levels[usize::from(level) - 1]);

@@ -1,6 +1,6 @@
-//! `wal-streamer sync` and `status`: questions to the running process, over its control socket.
+//! `wal-streamer sync`, `snapshot` and `status`: questions to the running process, over its control socket.
 
-use crate::cli::{Ask, Status, Sync};
+use crate::cli::{Ask, Snapshot, Status, Sync};
 use crate::control::{Request, SOCKET};
 use door::{Failure, Output, print};
 use serde_json::Value;
@@ -17,18 +17,27 @@ pub(crate) fn sync(args: Sync) -> Result<Exit, Failure> {
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let request = Request::Sync { database: args.database, wait: args.wait, timeout_ms };
     let answer = ask(&socket, &request, args.timeout.saturating_add(MARGIN))?;
-    finish(args.ask.output, answer, |answer| {
-        let mut out = String::new();
-        for row in rows(&answer["databases"]) {
-            let detail = match row["state"].as_str() {
-                Some("durable") => format!("durable at TXID {}", text(&row["txid"])),
-                Some("asked") => "asked".to_owned(),
-                _ => format!("not durable: {}", text(&row["error"])),
-            };
-            let _ = writeln!(out, "{}: {detail}", text(&row["database"])); // writing to a String cannot fail
-        }
-        out
-    })
+    finish(args.ask.output, answer, |answer| lines(answer, "not durable"))
+}
+
+pub(crate) fn snapshot(args: Snapshot) -> Result<Exit, Failure> {
+    let socket = socket(&args.ask, args.database.as_deref());
+    let answer = ask(&socket, &Request::Snapshot { database: args.database }, MARGIN)?;
+    finish(args.ask.output, answer, |answer| lines(answer, "no snapshot"))
+}
+
+/// One line per database.
+fn lines(answer: &Value, failure: &str) -> String {
+    let mut out = String::new();
+    for row in rows(&answer["databases"]) {
+        let detail = match row["state"].as_str() {
+            Some("durable") => format!("durable at TXID {}", text(&row["txid"])),
+            Some("asked") => "asked".to_owned(),
+            _ => format!("{failure}: {}", text(&row["error"])),
+        };
+        let _ = writeln!(out, "{}: {detail}", text(&row["database"])); // writing to a String cannot fail
+    }
+    out
 }
 
 pub(crate) fn status(args: Status) -> Result<Exit, Failure> {

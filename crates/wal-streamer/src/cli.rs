@@ -44,6 +44,23 @@ Examples:
   wal-streamer status
   wal-streamer status -o json --socket /highwater/run/wal-streamer.sock";
 
+const SNAPSHOT: &str = "\
+Examples:
+  wal-streamer snapshot                (a full image of every database, soon)
+  wal-streamer snapshot db.sqlite3
+
+It returns once the writer has understood. The result is in the log, in `status` (last_snapshot) and in
+highwater_snapshot_last_success_timestamp_seconds.";
+
+const PRUNE: &str = "\
+Examples:
+  wal-streamer prune --config protect.yaml                       (the plan; nothing is deleted)
+  wal-streamer prune --config protect.yaml --apply
+  wal-streamer prune s3://backups/vaultwarden --keep all=7d,daily=7,weekly=4
+
+Nothing beyond the newest proven restore point is deleted, and not more than 1,000 objects per replica and run.
+Exit codes: 0 planned or deleted, 1 failed (retry may help), 2 usage, 6 the store would not delete some of it.";
+
 const CHECK: &str = "\
 Examples:
   wal-streamer check --config protect.yaml
@@ -79,6 +96,12 @@ pub(crate) enum Verb {
     /// Show every database of the running process and how it stands
     #[command(after_help = STATUS)]
     Status(Status),
+    /// Take a full image of the databases of the running process, soon
+    #[command(after_help = SNAPSHOT)]
+    Snapshot(Snapshot),
+    /// Show what retention would delete, or delete it
+    #[command(after_help = PRUNE)]
+    Prune(Prune),
     /// Look at store, credentials, volume and clock, and say what would not work
     #[command(after_help = CHECK)]
     Check(Check),
@@ -149,6 +172,9 @@ pub(crate) struct Replicate {
     /// How often the volume's fdatasync is timed with 4 KiB
     #[arg(long, value_name = "DURATION|off", default_value = "30s")]
     pub(crate) fsync_probe: Switch<Span>,
+    /// How often one small request shows that the credentials still work while nothing is written
+    #[arg(long, value_name = "DURATION|off", default_value = "5m")]
+    pub(crate) probe_interval: Switch<Span>,
     /// A start in a pod waits a random time up to this before it asks the store, so that a whole cluster does not at once
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) start_jitter: Duration,
@@ -180,6 +206,52 @@ pub(crate) struct Status {
     pub(crate) database: Option<String>,
     #[command(flatten)]
     pub(crate) ask: Ask,
+}
+
+#[derive(Args)]
+pub(crate) struct Snapshot {
+    /// One database, by its name or path; without it all
+    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Args)]
+pub(crate) struct Prune {
+    /// One replica; without it those of the description
+    pub(crate) url: Option<String>,
+    /// What to keep of it, e.g. all=7d,hourly=24,daily=7,weekly=4,monthly=0
+    #[arg(long, value_name = "RULES")]
+    pub(crate) keep: Option<String>,
+    /// Description of what is protected (YAML) [default: $HIGHWATER_CONFIG, else /etc/highwater/protect.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The pod's annotations as the downward API writes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) annotations: Option<PathBuf>,
+    /// Domain of our annotations [default: highwater.dev]
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) annotation_domain: Option<String>,
+    /// Delete what the plan names
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+impl Prune {
+    /// The description it is about.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            pairs: Vec::new(),
+            config: self.config.clone(),
+            annotations: self.annotations.clone(),
+            annotation_domain: self.annotation_domain.clone(),
+            cluster: None,
+            app: None,
+        }
+    }
 }
 
 /// How to reach the running process.

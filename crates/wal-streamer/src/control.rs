@@ -27,6 +27,11 @@ pub(crate) enum Request {
         #[serde(default = "thirty_seconds")]
         timeout_ms: u64,
     },
+    /// Take a full image of every database.
+    Snapshot {
+        #[serde(default)]
+        database: Option<String>,
+    },
     /// How every database stands.
     Status {
         #[serde(default)]
@@ -47,6 +52,7 @@ pub(crate) fn handler(fleet: FleetHandle, observers: Arc<Observers>) -> Handler 
                 Ok(Request::Sync { database, wait, timeout_ms }) => {
                     sync(&fleet, database.as_deref(), wait, Duration::from_millis(timeout_ms)).await
                 }
+                Ok(Request::Snapshot { database }) => snapshot(&fleet, database.as_deref()).await,
                 Ok(Request::Status { database }) => status(&fleet, &observers, database.as_deref()),
                 Err(error) => refusal(Exit::Usage, format!("the request is not understood: {error}")),
             }
@@ -110,19 +116,38 @@ async fn sync_one(fleet: &FleetHandle, before: Status, timeout: Duration) -> (Ex
             let txid = format!("{:016x}", synced.txid);
             (Exit::Done, json!({ "database": name, "state": "durable", "txid": txid }))
         }
-        // There is no writer: the reason is what it ended with.
-        Err(Error::Stopped) => {
-            let now = fleet.databases().into_iter().find(|status| status.name == name);
-            let (state, error) = now.map_or((State::Ended, None), |status| (status.state, status.error));
-            let exit = match state {
-                State::Fenced => Exit::Fenced,
-                State::Refused => Exit::Refused,
-                _ => Exit::Partial,
-            };
-            failed(exit, error.unwrap_or_else(|| "its writer is not running".into()))
-        }
-        Err(error) => failed(exit_of_sqlite(error.class()), error.to_string()),
+        Err(error) => why_not(fleet, &name, &error),
     }
+}
+
+async fn snapshot(fleet: &FleetHandle, database: Option<&str>) -> Value {
+    if let Err(refusal) = meant(fleet, database) {
+        return refusal;
+    }
+    let asked = fleet.snapshot(database).await;
+    let rows = asked.into_iter().map(|(status, answer)| match answer {
+        Ok(_) => (Exit::Done, json!({ "database": status.name, "state": "asked" })),
+        Err(error) => why_not(fleet, &status.name, &error),
+    });
+    let (exits, rows): (Vec<Exit>, Vec<Value>) = rows.unzip();
+    json!({ "exit": exits.into_iter().max().unwrap_or(Exit::Done).code(), "databases": rows })
+}
+
+/// Why a database did not do what was asked; without a writer, the reason is what that ended with.
+fn why_not(fleet: &FleetHandle, name: &str, error: &Error) -> (Exit, Value) {
+    let failed =
+        |exit: Exit, error: String| (exit, json!({ "database": name, "state": "failed", "error": error }));
+    if !matches!(error, Error::Stopped) {
+        return failed(exit_of_sqlite(error.class()), error.to_string());
+    }
+    let now = fleet.databases().into_iter().find(|status| status.name == name);
+    let (state, error) = now.map_or((State::Ended, None), |status| (status.state, status.error));
+    let exit = match state {
+        State::Fenced => Exit::Fenced,
+        State::Refused => Exit::Refused,
+        _ => Exit::Partial,
+    };
+    failed(exit, error.unwrap_or_else(|| "its writer is not running".into()))
 }
 
 fn status(fleet: &FleetHandle, observers: &Observers, database: Option<&str>) -> Value {

@@ -1,6 +1,8 @@
 //! `wal-streamer`: streams the commits of SQLite databases to an object store. Wiring only.
 
+mod access;
 mod ask;
+mod beside;
 mod check;
 mod cli;
 mod control;
@@ -8,6 +10,7 @@ mod import;
 mod observe;
 mod pairs;
 mod pod;
+mod prune;
 mod replicate;
 mod serve;
 mod stores;
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
             Verb::Replicate(args) => replicate::run(*args).await,
             Verb::Sync(args) => ask::sync(args),
             Verb::Status(args) => ask::status(args),
+            Verb::Snapshot(args) => ask::snapshot(args),
+            Verb::Prune(args) => prune::run(args).await,
             Verb::Check(args) => check::run(args).await,
             Verb::ImportConfig(args) => import::run(args),
             Verb::Paper(_) => unreachable!("handled above"),

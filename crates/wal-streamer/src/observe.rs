@@ -3,6 +3,7 @@
 mod database;
 mod lag;
 
+use crate::beside::Point;
 use clock::Clock;
 use database::Observed;
 use protect::handover::Handover;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use store::Store;
 use telemetry::{BuildInfo, Health, StoreMetrics, StreamerMetrics};
+use tokio::sync::mpsc::Sender;
 
 /// Everything observed, by database file.
 pub(crate) struct Observers {
@@ -35,6 +37,8 @@ pub(crate) struct Around {
     pub(crate) health: Arc<Health>,
     /// Without any sign of life for this long while commits wait, a database is stalled.
     pub(crate) stall_after: Duration,
+    /// Restore points, for the status objects beside the replicas.
+    pub(crate) points: Sender<Point>,
 }
 
 impl Observers {
@@ -72,6 +76,11 @@ impl Observers {
             News::Failed { error, retry_in } => observed.failed(error, retry_in),
             News::State(_) => {}
         }
+    }
+
+    /// How often restore points are due, per database.
+    pub(crate) fn interval(&self, name: &str, every: Duration) {
+        self.around.metrics.db(name).intervals(every.as_secs_f64(), every.as_secs_f64());
     }
 
     /// What changes without events: called every few seconds.

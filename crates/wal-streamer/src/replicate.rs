@@ -4,7 +4,7 @@ use crate::cli::{Replicate, Span, Switch};
 use crate::observe::{Around, Observers, Requests};
 use crate::pairs::{self, Pairs};
 use crate::stores::Clients;
-use crate::{pod, serve};
+use crate::{access, beside, pod, serve};
 use clock::{Clock, IdGen, SystemClock, SystemIds};
 use door::{Failure, exit_of_sqlite};
 use protect::handover::Handover;
@@ -37,11 +37,13 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
     let requests = Requests::new(Arc::new(StoreMetrics::new(&registry).map_err(failed)?), clock.clone());
     let health = Arc::new(Health::new(clock.clone(), LIVE_LIMIT));
     let shutdown = Shutdown::on_signals().map_err(failed)?;
+    let points = beside::points();
     let around = Around {
         metrics: metrics.clone(),
         clock: clock.clone(),
         health: health.clone(),
         stall_after: args.stall_after,
+        points: points.0,
     };
     let fingerprint = pairs.description.as_ref().map(protect::Description::fingerprint);
     let observers = Arc::new(Observers::new(around, fingerprint, requests.clone()));
@@ -68,6 +70,11 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
     let limit = args.max_upload_rate.map(|rate| UploadLimit::new(rate, clock.clone()));
     let clients = Arc::new(Clients::new(pairs.common.clone(), clock.clone(), ids.clone(), requests, limit));
     let (volume, in_pod) = (pairs.volume.clone(), pairs.in_pod);
+    let identity = pairs.all.first().map(|pair| pair.identity.clone());
+    let (app, cluster) = identity.map_or_else(Default::default, |identity| (identity.app, identity.cluster));
+    for pair in &pairs.all {
+        observers.interval(&pair.identity.database, pair.policy.snapshot);
+    }
     let fleet = {
         let config = FleetConfig {
             targets: targets(pairs, &args, handover.as_ref()),
@@ -84,7 +91,12 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
         Switch::On(Span(every)) => (every, true),
         Switch::Off => (SPACE, false),
     };
+    let writing = tokio::spawn(beside::write(points.1, clients.clone(), app, cluster));
     let watching = tokio::spawn(volume::watch(volume.join(".highwater"), metrics, clock, every, fsync));
+    let probing = match args.probe_interval {
+        Switch::On(Span(every)) if !args.once => Some(tokio::spawn(access::watch(clients.clone(), every))),
+        _ => None,
+    };
     let beating = tokio::spawn(beat(health, observers, clients));
     if in_pod {
         let nanos = u64::try_from(args.start_jitter.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -100,7 +112,7 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
     });
 
     let outcomes = fleet.run(stopped).await;
-    for task in [forward, beating, watching] {
+    for task in [forward, beating, watching, writing].into_iter().chain(probing) {
         task.abort();
     }
     over.cancel();

@@ -36,6 +36,11 @@ impl Clients {
         self.open.lock().await.values().for_each(look);
     }
 
+    /// The clients that were opened: one, unless replicas have URLs that have nothing in common.
+    pub(crate) async fn opened(&self) -> Vec<Store> {
+        self.open.lock().await.values().cloned().collect()
+    }
+
     async fn client(&self, url: &StoreUrl) -> store::Result<Store> {
         let mut open = self.open.lock().await;
         let text = url.to_string();

@@ -425,18 +425,28 @@ impl Fleet {
     }
 
     fn obey(&mut self, command: Command) {
-        let Command::Sync { index, done } = command;
+        let (index, request) = match command {
+            Command::Sync { index, done } => (index, Request::Sync(done)),
+            Command::Snapshot { index, done } => (index, Request::Snapshot(done)),
+        };
         self.glance(index);
         let member = &self.members[index];
-        match &member.phase {
-            Phase::Cold(_) => {
+        match (&member.phase, request) {
+            (Phase::Cold(_), Request::Sync(done)) => {
                 let txid = member.inbox.parted().map_or(0, |record| record.confirmed);
                 // Whoever asked may have gone.
                 let _ = done.send(Ok(Synced { txid }));
             }
-            Phase::Running { .. } | Phase::Due { after: None, .. } => member.inbox.ask(Request::Sync(done)),
+            // An image takes a writer.
+            (Phase::Cold(_), request) => {
+                member.inbox.ask(request);
+                self.silence(index);
+                self.members[index].phase = Phase::Due { at: 0, after: None };
+                self.tell(index, State::Queued, None);
+            }
+            (Phase::Running { .. } | Phase::Due { after: None, .. }, request) => member.inbox.ask(request),
             // Dropping the question answers it: there is no writer.
-            Phase::Due { .. } | Phase::Away | Phase::Over { .. } => {}
+            (Phase::Due { .. } | Phase::Away | Phase::Over { .. }, _) => {}
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct Timers {
     point: u64,
     /// When the next restore point may be due at the earliest.
     point_from: u64,
-    /// No restore point of any kind before this.
+    /// A new replica is not read back before this.
     first_point: u64,
     retention: u64,
     /// When retention looks again after the run that is armed: the newest merge has outlived its grace then.
@@ -98,9 +98,9 @@ impl Timers {
         self.point_from = self.first_point;
     }
 
-    /// A restore point is due without a change.
-    pub(crate) fn point_due(&mut self, now: u64) {
-        self.point = now.max(self.first_point);
+    /// Nothing is read back before the first restore point may be.
+    pub(crate) fn put_off_point(&mut self) {
+        self.point = self.point.max(self.first_point);
     }
 
     /// Something changed: a restore point will be due.

@@ -148,7 +148,16 @@ impl Writer {
     /// flight (P1).
     fn promise(&mut self, asked: VecDeque<Request>) {
         let in_flight = self.record.confirmed + u64::from(self.following.flight.is_some());
-        for Request::Sync(done) in asked {
+        for request in asked {
+            let done = match request {
+                Request::Sync(done) => done,
+                Request::Snapshot(done) => {
+                    self.want_image();
+                    let txid = self.record.confirmed;
+                    let _ = done.send(Ok(Synced { txid }));
+                    continue;
+                }
+            };
             let txid = in_flight + u64::from(!self.batch.is_empty());
             self.following.promised.push((txid, done));
             self.following.next_sync = 0;

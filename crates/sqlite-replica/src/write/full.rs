@@ -93,7 +93,7 @@ impl Writer {
             self.keep_sent(txid.get(), bytes, true)?;
         } else if let Some(keeping) = &mut self.keeping {
             let time_ms = store_now(&self.store, &*self.clock);
-            keeping.upkeep.image_stored(Holding { level: Level::SNAPSHOT, name, size: bytes, time_ms });
+            keeping.upkeep.first_image_stored(Holding { level: Level::SNAPSHOT, name, size: bytes, time_ms });
         }
         self.record.confirmed = txid.get();
         self.record.intent = None;

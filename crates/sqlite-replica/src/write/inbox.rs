@@ -21,6 +21,8 @@ pub struct Synced {
 pub(crate) enum Request {
     /// Make everything committed before now durable, then answer (P1).
     Sync(oneshot::Sender<Result<Synced>>),
+    /// Take a full image as soon as possible; the answer says that it was understood.
+    Snapshot(oneshot::Sender<Result<Synced>>),
 }
 
 /// Bytes of pages a writer holds in memory, if nobody says otherwise.

@@ -2,10 +2,11 @@
 
 use super::Around;
 use super::lag::Lag;
+use crate::beside::Point;
 use crate::upkeep;
 use protect::handover::Handover;
 use serde_json::Value;
-use sqlite_replica::{Class, Database, Error, Event};
+use sqlite_replica::{Class, Database, Error, Event, Report};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use telemetry::{DbMetrics, volume};
@@ -33,6 +34,14 @@ struct Seen {
     /// When it last said anything.
     last_event_ns: u64,
     stalled: bool,
+    /// Unix ms; 0 for never.
+    snapshot_ms: i64,
+    point_ms: i64,
+    proven_ms: i64,
+    /// When it was last verified, and whether nothing was wrong.
+    verified: Option<(i64, bool)>,
+    /// The last retention run could not delete.
+    prune_failed: bool,
 }
 
 /// An idle pass counts at most this often, so that a busy loop does not distort the counter.
@@ -133,7 +142,11 @@ impl Observed {
                 self.show_lag(&seen, now);
             }
             Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
-            Event::Upkeep(report) => upkeep::note(db, &self.metrics, self.around.clock.unix_ms(), report),
+            Event::Upkeep(report) => {
+                let at_ms = self.around.clock.unix_ms();
+                self.keep(&mut seen, &report, at_ms);
+                upkeep::note(db, &self.metrics, at_ms, report);
+            }
             Event::Tail { checkpoints, wal_bytes } => {
                 for _ in seen.checkpoints..checkpoints {
                     self.metrics.checkpoint("passive", "ok");
@@ -141,6 +154,27 @@ impl Observed {
                 seen.checkpoints = checkpoints;
                 self.metrics.files(seen.db_bytes, wal_bytes);
             }
+        }
+    }
+
+    /// What upkeep reports, as far as the status shows it.
+    fn keep(&self, seen: &mut Seen, report: &Report, at_ms: i64) {
+        match report {
+            Report::ImageStored { .. } => seen.snapshot_ms = at_ms,
+            Report::RestorePoint { proven, .. } => {
+                seen.point_ms = at_ms;
+                if *proven {
+                    seen.proven_ms = at_ms;
+                }
+                let (database, size_bytes) = (self.database.clone(), seen.db_bytes);
+                let point = Point { database, at_ms, proven_ms: seen.proven_ms, size_bytes };
+                // Full means that older points wait: the next one says it all.
+                let _ = self.around.points.try_send(point);
+            }
+            Report::Verified { ok, .. } => seen.verified = Some((at_ms, *ok)),
+            Report::Pruned { failed, .. } => seen.prune_failed = *failed > 0,
+            Report::Objects(count) => self.metrics.backup_objects(*count as u64),
+            _ => {}
         }
     }
 
@@ -191,6 +225,10 @@ impl Observed {
         if seen.lag.is_behind() {
             self.show_lag(&seen, now);
         }
+        // Retention runs when something is due; where nothing is, and the last run was whole, it is up to date.
+        if seen.state == "streaming" && !seen.prune_failed {
+            self.metrics.retention_done(self.around.clock.unix_ms(), 0);
+        }
         let silent = Duration::from_nanos(now.saturating_sub(seen.last_event_ns.max(life)));
         // Without a writer nothing is stuck: it is started again, or a restart would not help.
         let followed = !matches!(seen.state, "failed" | "fenced");
@@ -233,10 +271,19 @@ impl Observed {
             "lag_seconds": seen.lag.seconds(self.around.clock.monotonic_ns()),
             "lag_bytes": seen.lag.bytes(),
             "lag_transactions": seen.lag.transactions(),
-            "last_durable": (seen.last_durable_ms > 0).then(|| clock::format_unix_ms(seen.last_durable_ms)),
+            "last_durable": when(seen.last_durable_ms),
+            "last_snapshot": when(seen.snapshot_ms),
+            "last_point": when(seen.point_ms),
+            "last_proven": when(seen.proven_ms),
+            "verified": seen.verified.map(|(at, ok)| serde_json::json!({ "at": when(at), "ok": ok })),
             "restored": restored.map(|database| database.outcome),
         })
     }
+}
+
+/// A time, if it ever was.
+fn when(ms: i64) -> Option<String> {
+    (ms > 0).then(|| clock::format_unix_ms(ms))
 }
 
 #[cfg(test)]

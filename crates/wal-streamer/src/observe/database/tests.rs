@@ -13,6 +13,7 @@ fn scene() -> (Arc<ManualClock>, Arc<Health>, Registry, Arc<Observed>) {
         clock: clock.clone(),
         health: health.clone(),
         stall_after: Duration::from_secs(600),
+        points: crate::beside::points().0,
     };
     let database =
         Database { name: "app.db".into(), path: "/data/app.db".into(), replica: "s3://b/p".into() };
