@@ -187,8 +187,13 @@ impl Upkeep {
     /// Whether the writer should do anything for us now: one comparison while nothing is due.
     pub(crate) fn is_due(&mut self, now: u64) -> bool {
         self.watch_clocks(now);
-        now >= self.timers.next()
-            || ((self.suspicious || self.sample || !self.resend.is_empty()) && now >= self.timers.not_before)
+        now >= self.due_at()
+    }
+
+    /// When a task is due, monotonic ns.
+    pub(crate) fn due_at(&self) -> u64 {
+        let at_once = self.suspicious || self.sample || !self.resend.is_empty();
+        if at_once { self.timers.not_before } else { self.timers.next() }
     }
 
     /// Whether nothing is to be done until something changes; scheduled checks excepted.

@@ -34,6 +34,8 @@ pub(crate) struct Rest {
     position: Position,
     stamps: (Option<Stamp>, Option<Stamp>),
     settled: bool,
+    /// When the upkeep of its replica needs a writer, monotonic ns.
+    pub(crate) due: u64,
 }
 
 /// What a look shows.
@@ -82,7 +84,8 @@ impl Rest {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         let path = path.to_owned();
-        let mut rest = Rest { path, wal: wal.into(), position, stamps: (None, None), settled: false };
+        let mut rest =
+            Rest { path, wal: wal.into(), position, stamps: (None, None), settled: false, due: u64::MAX };
         rest.stamps = rest.stamp().unwrap_or_default();
         rest
     }

@@ -186,6 +186,9 @@ impl Fleet {
         if due || all {
             (0..self.members.len()).for_each(|index| self.glance(index));
         } else {
+            let kept = |i: &usize| matches!(&self.members[*i].phase, Phase::Cold(rest) if rest.due <= now);
+            let kept: Vec<usize> = (0..self.members.len()).filter(kept).collect();
+            kept.into_iter().for_each(|index| self.glance(index));
             members.into_iter().for_each(|index| self.glance(index));
             if directories {
                 let away = |m: &Member| matches!(m.phase, Phase::Away);
@@ -202,9 +205,10 @@ impl Fleet {
 
     /// Looks at a database without a writer.
     fn glance(&mut self, index: usize) {
-        let now_ms = self.clock.unix_ms();
+        let (now, now_ms) = (self.clock.monotonic_ns(), self.clock.unix_ms());
         let member = &mut self.members[index];
         let again = match &mut member.phase {
+            Phase::Cold(rest) if rest.due <= now => true,
             Phase::Cold(rest) => match rest.glance(now_ms) {
                 Glance::Unchanged => return,
                 Glance::Changed => true,
@@ -323,8 +327,10 @@ impl Fleet {
         };
         let holders: Vec<Holder> = self.members.iter().enumerate().filter_map(holder).collect();
         for index in slots::leave(&self.limits.rules(), &holders, waiting) {
-            if let Phase::Running { stop, leaving, .. } = &mut self.members[index].phase {
+            let Member { phase, inbox, .. } = &mut self.members[index];
+            if let Phase::Running { stop, leaving, .. } = phase {
                 *leaving = true;
+                inbox.do_not_hurry(true);
                 stop.send_replace(true);
             }
         }
@@ -338,6 +344,7 @@ impl Fleet {
         let (database, writer, inbox) =
             (member.database.clone(), member.writer.clone(), member.inbox.clone());
         inbox.grant(share);
+        inbox.do_not_hurry(false);
         let (stores, clock, ids) = (self.stores.clone(), self.clock.clone(), self.ids.clone());
         let (listener, board, time) = (self.listener.clone(), self.board.clone(), self.clock.clone());
         let told = database.clone();
@@ -414,7 +421,8 @@ impl Fleet {
             member.phase = Phase::Due { at: self.clock.monotonic_ns(), after: None };
             return self.tell(index, State::Queued, None);
         };
-        let rest = Rest::new(&member.database.path, mark.position());
+        let mut rest = Rest::new(&member.database.path, mark.position());
+        rest.due = member.inbox.upkeep_due();
         for file in rest.files() {
             self.hints.listen(file, index);
         }
@@ -455,6 +463,7 @@ impl Fleet {
         (0..self.members.len()).for_each(|index| self.glance(index));
         self.stopping = true;
         for member in &self.members {
+            member.inbox.do_not_hurry(false);
             if let Phase::Running { stop, .. } = &member.phase {
                 stop.send_replace(true);
             }
@@ -473,9 +482,12 @@ impl Fleet {
             pause = pause.min(hint);
         }
         for member in &self.members {
-            if let Phase::Due { at, .. } = member.phase {
-                pause = pause.min(Duration::from_nanos(at.saturating_sub(now)).max(SLOT_PAUSE));
-            }
+            let at = match &member.phase {
+                Phase::Due { at, .. } => *at,
+                Phase::Cold(rest) => rest.due,
+                _ => continue,
+            };
+            pause = pause.min(Duration::from_nanos(at.saturating_sub(now)).max(SLOT_PAUSE));
         }
         pause
     }

@@ -17,6 +17,7 @@ impl Writer {
             return Ok(false);
         }
         self.inherited = parted.inherited;
+        self.keeping = self.inbox.keeping();
         self.go_on(false).map(|()| true)
     }
 }

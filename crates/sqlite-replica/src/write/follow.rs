@@ -93,7 +93,8 @@ impl Writer {
         self.collect(now)?;
 
         // Read before looking: what was committed before the stop must be seen by the look that ends the copying (P1).
-        let stopping = *self.stop.borrow() || self.config.once;
+        let told = *self.stop.borrow() && !(self.inbox.is_unhurried() && self.is_at_work());
+        let stopping = told || self.config.once;
         let copying = self.following.drain_until.is_none();
         let asked = if copying { self.inbox.take() } else { VecDeque::new() };
         self.batch.bound(self.inbox.granted());
@@ -130,7 +131,8 @@ impl Writer {
                 self.state.save(self.record.clone(), true)?;
                 // The next start of the pod need not read an untouched file to know that it is whole.
                 remember_good(&self.config.database, self.state.dir())?;
-                self.inbox.part(self.state.record());
+                let keeping = self.part_upkeep(now);
+                self.inbox.part(self.state.record(), keeping);
                 self.tell(Event::CaughtUp);
                 return Ok(Step::Done(Finish::Complete));
             }

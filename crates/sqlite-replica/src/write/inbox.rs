@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::state::Record;
+use crate::write::keep::Keeping;
 use sqlite_tail::Waker;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -32,6 +33,8 @@ const MEMORY: usize = 4 << 20;
 pub struct Inbox {
     waiting: Mutex<Waiting>,
     memory: AtomicUsize,
+    /// The writer is to end for the sake of others, and may finish what it is at.
+    unhurried: AtomicBool,
 }
 
 #[derive(Default)]
@@ -39,11 +42,16 @@ struct Waiting {
     requests: VecDeque<Request>,
     waker: Option<Waker>,
     parted: Option<Record>,
+    keeping: Option<Keeping>,
 }
 
 impl Default for Inbox {
     fn default() -> Inbox {
-        Inbox { waiting: Mutex::default(), memory: AtomicUsize::new(MEMORY) }
+        Inbox {
+            waiting: Mutex::default(),
+            memory: AtomicUsize::new(MEMORY),
+            unhurried: AtomicBool::new(false),
+        }
     }
 }
 
@@ -83,9 +91,30 @@ impl Inbox {
         waiting.waker = None;
     }
 
-    /// The writer ends with everything durable, and this record on the volume.
-    pub(crate) fn part(&self, record: Option<&Record>) {
-        self.waiting().parted = record.cloned();
+    /// The writer ends with everything durable, this record on the volume, and this known of the upkeep.
+    pub(crate) fn part(&self, record: Option<&Record>, keeping: Option<Keeping>) {
+        let mut waiting = self.waiting();
+        waiting.parted = record.cloned();
+        waiting.keeping = keeping;
+    }
+
+    /// What the last writer knew of the upkeep, for the next one.
+    pub(crate) fn keeping(&self) -> Option<Keeping> {
+        self.waiting().keeping.take()
+    }
+
+    /// When upkeep needs a writer again, monotonic ns; `u64::MAX` for not before something changes.
+    pub(crate) fn upkeep_due(&self) -> u64 {
+        self.waiting().keeping.as_ref().map_or(u64::MAX, Keeping::due_at)
+    }
+
+    /// Whether a writer that is told to stop may first finish the task of upkeep it is at.
+    pub(crate) fn do_not_hurry(&self, unhurried: bool) {
+        self.unhurried.store(unhurried, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unhurried(&self) -> bool {
+        self.unhurried.load(Ordering::Relaxed)
     }
 
     /// What the last writer left behind.

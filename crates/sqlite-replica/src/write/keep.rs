@@ -46,6 +46,12 @@ impl Keeping {
         Keeping { upkeep, job: None, shot: None, image_from: 0, put_off: 0, wal_growth }
     }
 
+    /// When there is something to do, monotonic ns.
+    pub(crate) fn due_at(&self) -> u64 {
+        let image = if self.upkeep.wanted.is_some() { self.image_from } else { u64::MAX };
+        self.upkeep.due_at().min(image)
+    }
+
     /// Whether an image is to be begun.
     pub(crate) fn wants_image(&self, now: u64) -> bool {
         self.upkeep.wanted.is_some() && self.shot.is_none() && now >= self.image_from
@@ -80,6 +86,16 @@ impl Writer {
         }
         self.keeping = Some(Keeping::new(upkeep));
         Ok(())
+    }
+
+    /// Gives the upkeep away at an end: what was under way is done again by the next writer.
+    pub(crate) fn part_upkeep(&mut self, now: u64) -> Option<Keeping> {
+        let mut keeping = self.keeping.take()?;
+        keeping.shot = None;
+        if let Some((task, _)) = keeping.job.take() {
+            keeping.upkeep.again(now, &task);
+        }
+        Some(keeping)
     }
 
     /// A level 0 file is confirmed: known, and kept on the volume if it fits.

@@ -1,7 +1,7 @@
 //! More databases than may be attached: they take turns, and nothing is lost between the turns (trap 14, P1, P7).
 
 use crate::scene::{Running, Scene, config, insert};
-use sqlite_replica::{Finish, FleetConfig, Limits, State};
+use sqlite_replica::{Catalogue, Finish, FleetConfig, Level, Limits, Policy, State};
 use std::time::Duration;
 use store::Operation;
 
@@ -84,5 +84,41 @@ async fn p4_a_database_taken_over_while_cold_is_fenced() {
     insert(&a, 1);
     fleet.until("a.db", State::Fenced).await;
     assert_eq!(store.get_bytes(&key, None).await.unwrap(), "somebody else");
+    fleet.stop().await;
+}
+
+/// What is due for the replica of a database at rest brings it back as well, and nothing is forgotten between its turns.
+#[tokio::test]
+async fn levels_are_merged_although_every_database_must_leave() {
+    let scene = Scene::new();
+    let (a, b) = (scene.database("a.db", 1), scene.database("b.db", 1));
+    let mut config = few(&scene, 1);
+    let soon = Duration::from_millis(1_500);
+    let policy = Policy { levels: [soon, 2 * soon, 4 * soon], verify: None, ..Policy::default() };
+    config.targets.iter_mut().for_each(|target| target.writer.upkeep = Some(policy.clone()));
+    let fleet = scene.start(config);
+    for _ in 0..4 {
+        for (name, db) in [("a.db", &a), ("b.db", &b)] {
+            insert(db, 1);
+            fleet.synced(name).await;
+        }
+    }
+    for name in ["a.db", "b.db"] {
+        let store = scene.store.scoped(name).unwrap();
+        let mut merged = false;
+        for _ in 0..3_000 {
+            let catalogue = Catalogue::load(&store).await.unwrap();
+            let reaches = |level: u8| {
+                catalogue.entries.iter().filter(|e| e.level == Level(level)).map(|e| e.name.max).max()
+            };
+            merged = reaches(1).is_some() && reaches(1) == catalogue.newest();
+            if merged {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(merged, "{name} has no level 1 up to its newest commit");
+        assert_eq!(scene.restored_rows(name).await, 5);
+    }
     fleet.stop().await;
 }
