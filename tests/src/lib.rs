@@ -9,11 +9,13 @@
 pub mod http;
 mod outcome;
 mod place;
+pub mod pod;
 mod streamer;
 mod volume;
 
 pub use outcome::{Outcome, run};
 pub use place::Place;
+pub use pod::Pod;
 pub use streamer::Streamer;
 pub use volume::{Volume, fold, snapshot};
 

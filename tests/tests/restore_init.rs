@@ -119,7 +119,7 @@ fn trap_13_a_pod_with_healthy_data_starts_without_the_store() {
 fn wrong_descriptions_are_usage_errors() {
     let pod = Pod::new();
     pod.init("restoer: auto\n", NONE).expect(2).says(&["protect.yaml:6", "restore"]);
-    pod.init("files: [{path: .}]\n", NONE).expect(2).says(&["files"]);
+    pod.init("files: [{path: '*.yaml'}]\n", NONE).expect(2).says(&["files", "is a directory"]);
     assert!(pod.handover().is_none());
 }
 

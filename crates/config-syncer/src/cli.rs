@@ -13,6 +13,7 @@ Examples:
   config-syncer list s3://backups/myapp/files
   config-syncer diff s3://backups/myapp/files 41 42
   config-syncer export s3://backups/myapp/files --to tar -o myapp.tar
+  config-syncer import --from s3://backups/myapp/config /data s3://backups/myapp/files
 
 Without DIR and URL the description is read: --config, else $HIGHWATER_CONFIG, else /etc/highwater/protect.yaml, and
 the annotations of the pod. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or from files in
@@ -52,6 +53,9 @@ pub(crate) enum Verb {
     /// Write a snapshot as a directory or a tar archive
     #[command(after_help = EXAMPLES)]
     Export(Export),
+    /// Read an rclone mirror into an empty directory and commit it as the first snapshot; the mirror is never written
+    #[command(after_help = EXAMPLES)]
+    Import(Import),
     /// Plan what retention deletes, or delete it
     #[command(after_help = EXAMPLES)]
     Prune(Prune),
@@ -186,6 +190,21 @@ pub(crate) struct Export {
     /// Secret key file, for a sealed replica
     #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
     pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) trees: Trees,
+    /// The mirror; repeat for other places where it may be, the first that holds anything is read
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) from: Vec<String>,
+    /// Path of the directory in the description of the pod that goes on from it, for the claim [default: as snapshot claims]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tree: Option<String>,
+    /// How the result is printed
+    #[arg(short, long = "output", value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]

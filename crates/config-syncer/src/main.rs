@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod export;
+mod import;
 mod observe;
 mod prune;
 mod show;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             Verb::List(args) => show::list(args).await,
             Verb::Diff(args) => show::diff(args).await,
             Verb::Export(args) => export::run(args).await,
+            Verb::Import(args) => import::run(args).await,
             Verb::Prune(args) => prune::run(args).await,
             Verb::Check(args) => check::run(args).await,
             Verb::Completions { .. } => unreachable!("handled above"),

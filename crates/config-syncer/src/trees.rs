@@ -158,6 +158,12 @@ pub(crate) fn places(url: Option<&str>, config: Option<&Path>) -> Result<Vec<(Pl
 }
 
 impl Place {
+    /// Whether one of the two lies inside the other, or both are the same.
+    pub(crate) fn overlaps(&self, other: &Place) -> Result<bool> {
+        let (a, b) = (StoreUrl::parse(&self.text)?, StoreUrl::parse(&other.text)?);
+        Ok(a.below(&b).is_some() || b.below(&a).is_some())
+    }
+
     /// Opens the store; nothing is sent.
     pub(crate) async fn open(&self, config: OpenConfig) -> Result<Store> {
         let store = store::open(&self.url, config).await?;

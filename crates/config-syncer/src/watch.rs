@@ -62,6 +62,7 @@ pub(crate) async fn run(args: Watch) -> Result<Exit> {
         },
         _ => None,
     };
+    let claims = inherited(&resolved.trees, handover.as_ref())?;
     health.set_started();
     let (stop, stopped) = channel::channel(false);
     let forward = tokio::spawn({
@@ -72,12 +73,7 @@ pub(crate) async fn run(args: Watch) -> Result<Exit> {
         }
     });
     let in_pod = resolved.in_pod;
-    let loops = resolved.trees.into_iter().zip(observed).map(|(tree, observed)| {
-        let inherited = handover
-            .as_ref()
-            .and_then(|h| h.tree(&tree.name))
-            .filter(|t| t.claimed)
-            .map(|t| Inherited { epoch: t.epoch.into() });
+    let loops = resolved.trees.into_iter().zip(observed).zip(claims).map(|((tree, observed), inherited)| {
         let context = Follower {
             args: &args,
             clock: clock.clone(),
@@ -119,6 +115,19 @@ async fn wait(
             () = tokio::time::sleep(LOOK_FOR_HANDOVER) => {}
         }
     }
+}
+
+/// The claims that the start of this pod made, in the order of the trees; `None` where a tree claims itself: by hand, and where the store
+/// could not be asked when the pod started. A tree that the start knows nothing of is refused: it would claim over another pod's head.
+fn inherited(trees: &[Tree], handover: Option<&Handover>) -> Result<Vec<Option<Inherited>>> {
+    let claim = |tree: &Tree| {
+        let Some(handover) = handover else { return Ok(None) };
+        let restored = handover.tree(&tree.name).with_context(|| {
+            format!("restored.json says nothing about {}; run restore init of the same version", tree.name)
+        })?;
+        Ok(restored.claimed.then(|| Inherited { epoch: restored.epoch.into() }))
+    };
+    trees.iter().map(claim).collect()
 }
 
 struct Follower<'a> {

@@ -18,7 +18,14 @@ pub(crate) const OWN_DIR: &str = ".highwater";
 pub struct Filter {
     patterns: Gitignore,
     digest: Digest,
+    /// Databases that somebody else brings into place.
+    anothers: Vec<RelPath>,
 }
+
+/// What belongs to a database beside its own name.
+const BESIDE: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
+/// What a restore of a database calls its unfinished files begins with this.
+const UNFINISHED: &[u8] = b".restored";
 
 impl Filter {
     /// From gitignore lines; `!` re-includes, a trailing `/` means directories.
@@ -30,7 +37,26 @@ impl Filter {
                 .map_err(|e| Error::Usage(format!("exclude {pattern:?}: {e} (gitignore syntax)")))?;
         }
         let compiled = builder.build().map_err(|e| Error::Usage(format!("exclude: {e}")))?;
-        Ok(Filter { patterns: compiled, digest: Digest::of(patterns.join("\n").as_bytes()) })
+        Ok(Filter {
+            patterns: compiled,
+            digest: Digest::of(patterns.join("\n").as_bytes()),
+            anothers: Vec::new(),
+        })
+    }
+
+    /// The same, and databases of the tree that somebody else brings into place at the same moment: until they are there, no header
+    /// tells what they are.
+    pub fn beside(mut self, databases: Vec<RelPath>) -> Filter {
+        self.anothers = databases;
+        self
+    }
+
+    /// Whether a path is a database that somebody else brings into place, or belongs to one.
+    pub(crate) fn is_anothers(&self, path: &RelPath) -> bool {
+        self.anothers.iter().any(|database| match path.as_bytes().strip_prefix(database.as_bytes()) {
+            Some(rest) => rest.is_empty() || BESIDE.contains(&rest) || rest.starts_with(UNFINISHED),
+            None => false,
+        })
     }
 
     /// Identifies the patterns.
@@ -45,6 +71,7 @@ impl Filter {
             || (is_dir
                 && (name == b"lost+found" || (name.starts_with(b".") && name.ends_with(b"-litestream"))))
             || name.starts_with(b".nfs0")
+            || self.is_anothers(path)
             || self.patterns.matched(Path::new(path.as_path()), is_dir).is_ignore()
     }
 
@@ -88,6 +115,24 @@ mod tests {
         }
         assert!(filter.leaves_out_below(&RelPath::new("cache/x/y").unwrap(), false));
         assert!(!filter.leaves_out_below(&RelPath::new("other/x/y").unwrap(), false));
+    }
+
+    #[test]
+    fn p3_a_database_that_another_restores_is_left_out_with_everything_beside_it() {
+        let filter = filter(&[]).beside(vec![RelPath::new("d/app.db").unwrap()]);
+        let out = |path: &str| filter.leaves_out(&RelPath::new(path).unwrap(), false);
+        for path in [
+            "d/app.db",
+            "d/app.db-wal",
+            "d/app.db-journal",
+            "d/app.db.restored",
+            "d/app.db.restored.restoring",
+        ] {
+            assert!(out(path), "{path}");
+        }
+        for path in ["app.db", "d/app.db.bak", "d/app.dbx", "d/app.db-notes"] {
+            assert!(!out(path), "{path}");
+        }
     }
 
     #[test]

@@ -116,12 +116,20 @@ pub fn judge(loss: &Loss) -> Verdict {
     } else {
         return Verdict::Pass;
     };
-    Verdict::Refuse { finding, plan: plan(loss) }
+    let plan = plan(loss, &finding);
+    Verdict::Refuse { finding, plan }
 }
 
-/// Names a loss.
-fn plan(loss: &Loss) -> String {
-    let mut text = format!("{}\n{}\n{}\n", loss.parent, loss.files_after, loss.missing.join(" "));
+/// Names a loss. What else the application does meanwhile does not change the name: a person who allows it needs a moment to type.
+fn plan(loss: &Loss, finding: &Finding) -> String {
+    let rule = match finding {
+        Finding::Emptied => "emptied",
+        Finding::TooMany { .. } => "entries",
+        Finding::TooMuch { .. } => "bytes",
+        Finding::Filter { .. } => "filter",
+        Finding::Missing(_) => "missing",
+    };
+    let mut text = format!("{}\n{rule}\n{}\n", loss.parent, loss.missing.join(" "));
     for path in loss.vanished.iter().chain(&loss.filtered) {
         text.push_str(&path.text());
         text.push('\n');

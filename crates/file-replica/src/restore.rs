@@ -5,19 +5,28 @@
 //! says that a restore is under way until then, so a crash is resumed and never mistaken for a finished tree (P2).
 //! Nothing that was there is destroyed: what a restore replaces is moved aside (P3).
 
+mod budget;
 mod decide;
 mod execute;
+mod fetch;
+#[cfg(test)]
+mod fold;
 mod init;
+mod on_top;
 mod plan;
-mod tree;
+mod same;
+mod sort;
+pub(crate) mod tree;
 
-pub use decide::{Decision, Local, Policy, decide};
+pub use budget::Budget;
+pub use decide::{Decision, Local, Observed, Policy, Reason, Replica, Tie, decide};
 pub use execute::{Options, Progress, Restored, restore};
-pub use init::{InitOutcome, init};
+pub use init::{InitOutcome, Task, init, is_worth_retrying, would};
 pub use plan::{RestorePlan, Want};
+pub(crate) use same::is_exactly;
 
 #[cfg(test)]
-pub(crate) use execute::fold as restore_fold;
+pub(crate) use fold::fold as restore_fold;
 
 use crate::Result;
 use crate::home::Home;

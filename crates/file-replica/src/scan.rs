@@ -12,6 +12,7 @@ use crate::path::RelPath;
 use crate::{Error, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use sqlite::Headers;
+pub(crate) use sqlite::is_database;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,12 @@ pub(crate) struct Found {
     pub(crate) look: Look,
 }
 
+impl Found {
+    fn is_no_directory(&self) -> bool {
+        self.look.kind != FileType::Directory
+    }
+}
+
 /// What was left out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeftOut {
@@ -114,6 +121,22 @@ impl Scanner {
         began: Time,
         announce: &mut dyn FnMut(&Path),
     ) -> Result<Scan> {
+        self.walk(filter, began, announce, false)
+    }
+
+    /// Whether there is anything but directories; stops at the first.
+    pub(crate) fn has_files(&mut self, filter: &Filter) -> Result<bool> {
+        let scan = self.walk(filter, Time::default(), &mut |_| {}, true)?;
+        Ok(scan.found.iter().any(Found::is_no_directory))
+    }
+
+    fn walk(
+        &mut self,
+        filter: &Filter,
+        began: Time,
+        announce: &mut dyn FnMut(&Path),
+        one_is_enough: bool,
+    ) -> Result<Scan> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(&self.root, flags, Mode::empty())
             .map_err(Error::sys(&self.root, "open the tree"))?;
@@ -125,6 +148,7 @@ impl Scanner {
             dev: look.dev,
             headers: &mut self.headers,
             announce,
+            one_is_enough,
             found: Vec::new(),
             left_out: LeftOut::default(),
         };
@@ -142,6 +166,7 @@ struct Walk<'a> {
     dev: u64,
     headers: &'a mut Headers,
     announce: &'a mut dyn FnMut(&Path),
+    one_is_enough: bool,
     found: Vec<Found>,
     left_out: LeftOut,
 }
@@ -182,6 +207,9 @@ impl Walk<'_> {
         }
         let bases = self.sqlite_bases(&dir, path, &looks);
         for (name, look) in &looks {
+            if self.one_is_enough && self.found.last().is_some_and(Found::is_no_directory) {
+                return Ok(());
+            }
             let child = RelPath::below(path, name);
             let (name, look) = (name.as_slice(), *look);
             let is_dir = look.kind == FileType::Directory;

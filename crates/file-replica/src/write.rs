@@ -186,6 +186,7 @@ impl Writer {
         let mut announce = announce;
         let mut upload = draft::Uploads::new(&write_id, self.state.as_deref());
         let mut round = 1;
+        let mut allowed = None;
         let drafted = loop {
             let mut scanner = self.scanner.take().unwrap_or_else(|| Scanner::new(&self.settings.root));
             let settings = self.settings.clone();
@@ -198,7 +199,7 @@ impl Writer {
             announce = announced;
             let scan = scan?;
             let loss = changes::loss(&scan, self.state.as_deref(), self.before.as_ref(), &self.settings);
-            self.guard(&loss)?;
+            self.guard(&loss, &mut allowed)?;
             self.steps.at("read")?;
             let drafted = self.draft(scan, upload).await?;
             if !drafted.moved || round == ROUNDS {
@@ -207,14 +208,19 @@ impl Writer {
             round += 1;
             upload = drafted.uploads;
         };
-        let drafted = self.guard_draft(drafted)?;
+        let drafted = self.guard_draft(drafted, &mut allowed)?;
         self.commit(drafted, write_id).await
     }
 
-    fn guard(&self, loss: &guard::Loss) -> Result<()> {
+    /// `allowed` is the plan that was allowed for this look: reading the tree again needs no second word.
+    fn guard(&self, loss: &guard::Loss, allowed: &mut Option<String>) -> Result<()> {
         let Verdict::Refuse { finding, plan } = guard::judge(loss) else { return Ok(()) };
+        if allowed.as_ref() == Some(&plan) {
+            return Ok(());
+        }
         if self.home.take_allowance(&plan) {
             tracing::warn!(plan, %finding, "a guard was overridden once");
+            *allowed = Some(plan);
             return Ok(());
         }
         Err(Error::refused(
@@ -223,11 +229,11 @@ impl Writer {
         ))
     }
 
-    /// What vanished after the scan is judged like the rest; an override was for the scan already.
-    fn guard_draft(&self, drafted: draft::Drafted) -> Result<draft::Drafted> {
+    /// What vanished after the scan is judged like the rest.
+    fn guard_draft(&self, drafted: draft::Drafted, allowed: &mut Option<String>) -> Result<draft::Drafted> {
         if drafted.gone_since_scan > 0 {
             let loss = changes::loss_of_draft(&drafted.entries, self.state.as_deref(), &self.settings);
-            self.guard(&loss)?;
+            self.guard(&loss, allowed)?;
         }
         Ok(drafted)
     }

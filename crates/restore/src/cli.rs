@@ -2,8 +2,9 @@
 
 use crate::etcd::Etcd;
 use crate::values::{Depth, duration, moment, txid, url};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use door::{Logs, Output, Paper};
+use file_replica::restore::Policy;
 use ltx::Txid;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,15 +89,42 @@ pub(crate) struct Init {
     /// How long a store that cannot be asked is asked again, where the description says nothing
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) patience: Duration,
-    /// Databases brought into place side by side
+    /// Databases and directories brought into place side by side
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) parallelism: u8,
+    /// A directory whose files and replica may each hold what the other lacks: leave the choice to a person, keep the files, or
+    /// restore over them (what is replaced is moved aside); a database is always left to a person
+    #[arg(long, value_enum, default_value_t = OnConflict::Refuse)]
+    pub(crate) on_conflict: OnConflict,
+    /// Secret key file, for sealed replicas of directories
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Say what would be done and why; claim, change and download nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnConflict {
+    /// End with exit code 3
+    Refuse,
+    /// Go on from the files
+    Keep,
+    /// Go on from the replica
+    Restore,
+}
+
+impl From<OnConflict> for Policy {
+    fn from(word: OnConflict) -> Policy {
+        match word {
+            OnConflict::Refuse => Policy::Refuse,
+            OnConflict::Keep => Policy::AdoptLocal,
+            OnConflict::Restore => Policy::RestoreOver,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -153,7 +181,7 @@ pub(crate) struct List {
     /// The replica
     #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
-    /// Show the time of commit instead of the time of arrival in the store: one small request per point
+    /// Of a database: show the time of commit instead of the time of arrival in the store, one small request per point
     #[arg(long)]
     pub(crate) exact: bool,
     /// How the points are printed
@@ -166,10 +194,10 @@ pub(crate) struct Verify {
     /// The replica
     #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
-    /// Read every object, not only those of the newest chain
+    /// Read every object, not only those of the newest point
     #[arg(long)]
     pub(crate) all: bool,
-    /// Restore the newest chain into the scratch directory and run SQLite's integrity_check on it
+    /// Restore the newest point into the scratch directory as well; of a database, run SQLite's integrity_check on it
     #[arg(long)]
     pub(crate) full: bool,
     /// Note in the replica up to where it is proven (highwater/proven.json); retention never crosses that
@@ -178,6 +206,9 @@ pub(crate) struct Verify {
     /// Where temporary files go
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub(crate) scratch: PathBuf,
+    /// Secret key file, for a sealed replica of files
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Requests in flight
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,
@@ -191,13 +222,13 @@ pub(crate) struct Drill {
     /// The replica
     #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
-    /// Where the restored databases go, and are removed from again
+    /// Where the restored data goes, and is removed from again
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub(crate) scratch: PathBuf,
-    /// A query on the newest state; it has to give at least one row whose first value is not 0, empty or NULL
+    /// Of a database: a query on the newest state; it has to give at least one row whose first value is not 0, empty or NULL
     #[arg(long, value_name = "QUERY")]
     pub(crate) sql: Option<String>,
-    /// A shell command that has to end with 0; $HIGHWATER_DRILL_DB is the newest restored database
+    /// A shell command that has to end with 0; $HIGHWATER_DRILL_DB is the newest restored database, $HIGHWATER_DRILL_DIR the newest restored directory
     #[arg(long, value_name = "COMMAND")]
     pub(crate) command: Option<String>,
     /// Do not write highwater/drill.json and highwater/proven.json
@@ -206,6 +237,9 @@ pub(crate) struct Drill {
     /// Write metrics here, in the format of Prometheus' textfile collector
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,
+    /// Secret key file, for a sealed replica of files
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Requests in flight
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,

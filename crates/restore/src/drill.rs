@@ -27,7 +27,7 @@ pub(crate) async fn run(args: cli::Drill) -> Result<Exit, Error> {
             ask(database, query)?;
         }
         match &args.command {
-            Some(command) => shell(database, command),
+            Some(command) => ask_shell("HIGHWATER_DRILL_DB", database, command),
             None => Ok(()),
         }
     };
@@ -38,12 +38,25 @@ pub(crate) async fn run(args: cli::Drill) -> Result<Exit, Error> {
         record: !args.no_record,
     };
     let progress = Arc::new(Progress::default());
-    let shown = progress::show(progress.clone(), 0);
+    let shown = progress::show(
+        {
+            let progress = progress.clone();
+            move || progress.fetched()
+        },
+        0,
+    );
     let done = drill(&store, &options, &SystemClock, &SystemIds::default(), &progress).await;
     shown.finish();
     let done = done?;
     if let Some(path) = &args.metrics {
-        write_metrics(path, &done).map_err(|source| Error::Io {
+        let told = Told {
+            app: &done.app,
+            name: &done.database,
+            ok: done.ok,
+            seconds: done.seconds,
+            finished: &done.finished,
+        };
+        write_metrics(path, &told).map_err(|source| Error::Io {
             path: path.clone(),
             doing: "write metrics to",
             source,
@@ -90,10 +103,11 @@ fn ask(database: &Path, query: &str) -> Result<(), String> {
     }
 }
 
-fn shell(database: &Path, command: &str) -> Result<(), String> {
+/// A command that finds what was restored in the variable `name`.
+pub(crate) fn ask_shell(name: &str, restored: &Path, command: &str) -> Result<(), String> {
     let status = Command::new("/bin/sh")
         .args(["-c", command])
-        .env("HIGHWATER_DRILL_DB", database)
+        .env(name, restored)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status();
@@ -104,11 +118,21 @@ fn shell(database: &Path, command: &str) -> Result<(), String> {
     }
 }
 
+/// What metrics say about a drill of any kind.
+pub(crate) struct Told<'a> {
+    pub(crate) app: &'a str,
+    /// The database, or the tree.
+    pub(crate) name: &'a str,
+    pub(crate) ok: bool,
+    pub(crate) seconds: f64,
+    pub(crate) finished: &'a str,
+}
+
 /// Prometheus' textfile format, renamed into place because the collector reads at any time. A failed drill leaves out the time of the
 /// last success: the alert on its age needs the collector to forget nothing, which a CronJob's exporter does.
-fn write_metrics(path: &Path, done: &Drill) -> std::io::Result<()> {
+pub(crate) fn write_metrics(path: &Path, done: &Told<'_>) -> std::io::Result<()> {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let labels = format!("app=\"{}\",db=\"{}\"", escape(&done.app), escape(&done.database));
+    let labels = format!("app=\"{}\",db=\"{}\"", escape(done.app), escape(done.name));
     let mut text = format!(
         "# HELP highwater_drill_last_result Whether the last restore drill went well.\n\
          # TYPE highwater_drill_last_result gauge\n\
@@ -120,7 +144,7 @@ fn write_metrics(path: &Path, done: &Drill) -> std::io::Result<()> {
         done.seconds
     );
     if done.ok {
-        let finished = clock::parse_unix_ms(&done.finished).unwrap_or_default() as f64 / 1000.0;
+        let finished = clock::parse_unix_ms(done.finished).unwrap_or_default() as f64 / 1000.0;
         text += &format!(
             "# HELP highwater_drill_last_success_timestamp_seconds When a restore drill last went well.\n\
              # TYPE highwater_drill_last_success_timestamp_seconds gauge\n\

@@ -1,16 +1,22 @@
-//! `restore files`: a tree, or parts of it, at the newest state or an older one.
+//! `restore files`: a tree, or parts of it, at the newest state or an older one; and the verbs that work on every kind of replica.
 
+pub(crate) mod drill;
+pub(crate) mod list;
+pub(crate) mod unlock;
+pub(crate) mod verify;
+
+use crate::{confirm, kind, progress};
 use clap::Args;
 use clock::SystemClock;
+use door::Output;
 use file_replica::restore::{Options, Progress, RestorePlan, Want, restore};
 use file_replica::{Class, Error};
-use std::path::PathBuf;
+use seal::Identities;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use store::{OpenConfig, StoreUrl};
 use telemetry::Exit;
-
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct Files {
@@ -23,7 +29,7 @@ pub(crate) struct Files {
     /// The newest snapshot committed at or before this time
     #[arg(long, value_name = "RFC3339", conflicts_with = "snapshot", value_parser = |text: &str| clock::parse_unix_ms(text).ok_or("not an RFC 3339 time, for example 2026-11-20T14:05:00Z"))]
     pub(crate) timestamp: Option<clock::UnixMs>,
-    /// Exactly this snapshot, as `config-syncer list` shows it
+    /// Exactly this snapshot, as `restore list` shows it
     #[arg(long, value_name = "N")]
     pub(crate) snapshot: Option<u64>,
     /// The newest snapshot of which everything proves itself, should the newest be damaged
@@ -50,6 +56,9 @@ pub(crate) struct Files {
     /// Secret key file, for a sealed replica
     #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub(crate) format: Output,
 }
 
 pub(crate) async fn run(args: Files) -> Result<Exit, Error> {
@@ -57,12 +66,7 @@ pub(crate) async fn run(args: Files) -> Result<Exit, Error> {
         eprintln!("restore: {} is not empty, nothing to do", args.output.display());
         return Ok(Exit::Done);
     }
-    let identities = match &args.identity {
-        Some(path) => {
-            Some(Arc::new(seal::Identities::from_file(path).map_err(|e| Error::Usage(e.to_string()))?))
-        }
-        None => None,
-    };
+    let identities = identities(args.identity.as_deref())?;
     let store = store::open(&args.url, OpenConfig::default()).await?;
     let want = match (args.snapshot, args.timestamp) {
         _ if args.latest_valid => Want::LatestValid,
@@ -71,50 +75,97 @@ pub(crate) async fn run(args: Files) -> Result<Exit, Error> {
         (None, None) => Want::Newest,
     };
     let plan = match RestorePlan::new(&store, want, &args.path, identities.as_deref()).await {
-        Err(Error::Nothing { what, .. }) if args.if_replica_exists && args.path.is_empty() => {
-            eprintln!("restore: {what}, nothing to do");
-            return Ok(Exit::Done);
-        }
+        Err(Error::Nothing { what, hint }) => match kind::instead_of_files(&store).await? {
+            Some((what, hint)) => {
+                return Err(Error::Refused { what: format!("the prefix holds {what}"), hint });
+            }
+            None if args.if_replica_exists && args.path.is_empty() => {
+                eprintln!("restore: {what}, nothing to do");
+                return Ok(Exit::Done);
+            }
+            None => return Err(Error::Nothing { what, hint }),
+        },
         other => other?,
     };
     if args.dry_run {
-        println!("{plan}");
+        door::print(args.format, &Planned::of(&plan), |_| plan.to_string());
         return Ok(Exit::Done);
     }
-    let options =
-        Options { parallelism: usize::from(args.parallelism), force: args.force, ..Options::default() };
-    let progress = Arc::new(Progress::default());
-    let telling = tokio::spawn({
-        let (progress, total) = (progress.clone(), plan.stored_bytes());
-        async move {
-            loop {
-                tokio::time::sleep(LINE_EVERY).await;
-                tracing::info!(fetched = progress.fetched(), total, "restoring");
-            }
+    let mut force = args.force;
+    if !force && !args.if_not_exists && has_files(&args.output) && confirm::is_interactive() {
+        let what = format!(
+            "{} is not empty; {plan}\nwhat is replaced is moved aside, not deleted",
+            args.output.display()
+        );
+        if !confirm::ask(&what) {
+            return Err(Error::Refused {
+                what: format!("{} was kept", args.output.display()),
+                hint: "nothing was changed".into(),
+            });
         }
-    });
-    let restored = restore(&store, &plan, &args.output, identities, &options, &SystemClock, progress).await;
-    telling.abort();
-    let r = restored?;
-    println!(
-        "restored {} at snapshot {} of {}: {} entries, {} bytes{}",
-        args.output.display(),
-        r.snapshot,
-        r.time,
-        r.entries,
-        r.bytes,
-        r.aside
-            .as_ref()
-            .map_or(String::new(), |a| format!("; {} things that were there are now in {a}", r.moved_aside))
-    );
-    if r.foreign_owner > 0 {
-        println!("{} owners could not be set by this user", r.foreign_owner);
+        force = true;
     }
+    let options = Options { parallelism: usize::from(args.parallelism), force, ..Options::default() };
+    let progress = Arc::new(Progress::default());
+    let counted = progress.clone();
+    let shown = progress::show(move || counted.fetched(), plan.stored_bytes());
+    let restored = restore(&store, &plan, &args.output, identities, &options, &SystemClock, progress).await;
+    shown.finish();
+    let r = restored?;
+    door::print(args.format, &r, |r| {
+        let mut text = format!(
+            "restored {} at snapshot {} of {}: {} entries, {} bytes",
+            args.output.display(),
+            r.snapshot,
+            r.time,
+            r.entries,
+            r.bytes
+        );
+        if let Some(aside) = &r.aside {
+            text += &format!("; {} things that were there are now in {aside}", r.moved_aside);
+        }
+        if r.foreign_owner > 0 {
+            text += &format!("\n{} owners could not be set by this user", r.foreign_owner);
+        }
+        text
+    });
     Ok(Exit::Done)
 }
 
-fn has_files(dir: &std::path::Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+/// What a restore would do; the field names are an interface.
+#[derive(Serialize)]
+struct Planned {
+    snapshot: u64,
+    time: String,
+    entries: u64,
+    bytes: u64,
+    stored_bytes: u64,
+    requests: u64,
+}
+
+impl Planned {
+    fn of(plan: &RestorePlan) -> Planned {
+        Planned {
+            snapshot: plan.head.number,
+            time: plan.head.time.clone(),
+            entries: plan.entries().count() as u64,
+            bytes: plan.bytes(),
+            stored_bytes: plan.stored_bytes(),
+            requests: plan.requests(),
+        }
+    }
+}
+
+/// The secret keys of `--identity`.
+fn identities(path: Option<&Path>) -> Result<Option<Arc<Identities>>, Error> {
+    let read = path.map(Identities::from_file).transpose().map_err(|e| Error::Usage(e.to_string()))?;
+    Ok(read.map(Arc::new))
+}
+
+/// Our own directory does not count: an earlier refusal may have left it.
+fn has_files(dir: &Path) -> bool {
+    let ours = |entry: &std::fs::DirEntry| entry.file_name() == ".highwater";
+    std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| !ours(&entry)))
 }
 
 pub(crate) fn exit_of(error: &Error) -> Exit {

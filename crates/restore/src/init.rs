@@ -4,17 +4,21 @@
 //! store that cannot be asked is asked again with growing pauses, and `restored.json` is written only when every part is in
 //! place. One part that fails keeps the pod from starting, and every part that fails says why.
 
+mod found;
 mod parts;
+mod row;
+mod stores;
 
 use crate::cli::Init;
+use crate::progress;
 use crate::values::bytes;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
 use door::{Failure, exit_of_sqlite};
 use futures::{StreamExt, stream};
-use protect::handover::{Outcome, RestoredDatabase};
+use parts::{Part, Work};
+use protect::handover::Outcome;
 use protect::{Description, Handover, Sources};
-use sqlite_replica::Progress;
-use sqlite_replica::init::{self, Done, Task};
+use row::Row;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +29,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 
 pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     let description = describe(&args).map_err(Failure::usage)?;
-    let tasks = parts::tasks(&description).await?;
     if args.dry_run {
-        return dry_run(&args, &tasks).await;
+        return dry_run(&args, &parts::parts(&args, &description).await?).await;
     }
     let handover = Handover::path_in(&args.run_dir);
     std::fs::create_dir_all(&args.run_dir).map_err(|e| {
@@ -36,7 +39,7 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     Handover::withdraw(&handover).map_err(|e| Failure::new(Exit::Failed, e))?;
 
     let limit = description.restore.timeout;
-    let all = all(&args, &tasks);
+    let all = all(&args, &description);
     let done = match limit.is_zero() {
         true => all.await,
         false => tokio::time::timeout(limit, all).await.map_err(|_| {
@@ -49,11 +52,16 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     };
     let mut document = Handover::new(&description, clock::format_unix_ms(SystemClock.unix_ms()));
     let mut worst: Option<Failure> = None;
-    for (part, result) in tasks.iter().zip(done) {
+    let done = done.map_err(|failure| match failure.exit {
+        Exit::Usage => failure,
+        exit => Failure::new(exit, format!("the pod does not start: {}", failure.line)),
+    });
+    for (path, result) in done? {
         match result {
-            Ok(database) => document.databases.push(database),
+            Ok(Row::Database(database)) => document.databases.push(database),
+            Ok(Row::Tree(tree)) => document.files.push(tree),
             Err(failure) => {
-                eprintln!("restore: {}: {}", part.path, failure.line);
+                eprintln!("restore: {path}: {}", failure.line);
                 if worst.as_ref().is_none_or(|w| failure.exit > w.exit) {
                     worst = Some(failure);
                 }
@@ -65,7 +73,12 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     }
     document.write(&handover).map_err(|e| Failure::new(Exit::Failed, e))?;
     door::print(args.output, &document, |d| {
-        d.databases.iter().map(|d| format!("{} {} ({})\n", said(d.outcome), d.path, bytes(d.bytes))).collect()
+        let databases = d.databases.iter().map(|d| (d.outcome, &d.path, d.bytes));
+        let trees = d.files.iter().map(|t| (t.outcome, &t.path, t.bytes));
+        databases
+            .chain(trees)
+            .map(|(how, path, n)| format!("{} {path} ({})\n", said(how), bytes(n)))
+            .collect()
     });
     Ok(Exit::Done)
 }
@@ -87,95 +100,110 @@ fn describe(args: &Init) -> Result<Description, protect::Error> {
     sources.resolve()
 }
 
-/// All parts, a few at a time; in the order of `tasks`.
-async fn all(args: &Init, tasks: &[parts::Part]) -> Vec<Result<RestoredDatabase, Failure>> {
-    let started = SystemClock.monotonic_ns();
-    let patience = args.patience;
-    let work = tasks.iter().map(|part| async move {
-        let begun = SystemClock.monotonic_ns();
-        let done = patiently(&part.task, started, patience).await;
-        let seconds = (SystemClock.monotonic_ns() - begun) as f64 / 1e9;
-        done.map(|done| row(part, done, seconds))
-            .map_err(|error| Failure::new(exit_of_sqlite(error.class()), error))
-    });
-    stream::iter(work).buffered(usize::from(args.parallelism)).collect().await
+type Results = Vec<(String, Result<Row, Failure>)>;
+
+/// All parts, a few at a time, in the order of the description.
+async fn all(args: &Init, description: &Description) -> Result<Results, Failure> {
+    let parts = parts::parts(args, description).await?;
+    let work = parts.iter().map(|part| async move { (part.path.clone(), bring(args, part).await) });
+    Ok(stream::iter(work).buffered(usize::from(args.parallelism)).collect().await)
+}
+
+/// One part, asked again while its store cannot be asked.
+async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
+    let begun = SystemClock.monotonic_ns();
+    let ids = SystemIds::default();
+    let seconds = || (SystemClock.monotonic_ns() - begun) as f64 / 1e9;
+    match &part.work {
+        Work::Database(task) => {
+            let progress = Arc::new(sqlite_replica::Progress::default());
+            let counted = progress.clone();
+            let shown = progress::show(move || counted.fetched(), 0);
+            let worth = sqlite_replica::init::is_worth_retrying;
+            let done = patiently(args.patience, &part.path, worth, || {
+                sqlite_replica::init::init(task, &SystemClock, &ids, &progress)
+            });
+            let done = done.await;
+            shown.finish();
+            let done = done.map_err(|error| Failure::new(exit_of_sqlite(error.class()), error))?;
+            Ok(row::of_database(&part.path, done, seconds()))
+        }
+        Work::Tree(task) => {
+            let progress = Arc::new(file_replica::restore::Progress::default());
+            let counted = progress.clone();
+            let shown = progress::show(move || counted.fetched(), 0);
+            let worth = file_replica::restore::is_worth_retrying;
+            let done = patiently(args.patience, &part.path, worth, || {
+                file_replica::restore::init(task, &SystemClock, &ids, &progress)
+            });
+            let done = done.await;
+            shown.finish();
+            let done = done.map_err(|error| Failure::new(crate::files::exit_of(&error), error))?;
+            row::of_tree(&part.path, done, seconds())
+        }
+    }
 }
 
 /// Asks again while the store cannot be asked, until patience ends (P6: then it is a failure, never an empty start).
-async fn patiently(task: &Task, started: u64, patience: Duration) -> sqlite_replica::Result<Done> {
+async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    patience: Duration,
+    what: &str,
+    is_worth_retrying: impl Fn(&E) -> bool,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, E> {
+    let started = SystemClock.monotonic_ns();
     let ids = SystemIds::default();
-    let progress = Arc::new(Progress::default());
-    let shown = crate::progress::show(progress.clone(), 0);
     let mut pause = PAUSES.0;
-    let done = loop {
-        let error = match init::init(task, &SystemClock, &ids, &progress).await {
-            Err(error) if init::is_worth_retrying(&error) => error,
-            done => break done,
+    loop {
+        let error = match ask().await {
+            Err(error) if is_worth_retrying(&error) => error,
+            done => return done,
         };
         let waited = Duration::from_nanos(SystemClock.monotonic_ns() - started);
         if waited + pause > patience {
-            break Err(error);
+            return Err(error);
         }
-        tracing::warn!(database = %task.database.display(), %error, retry_in_s = pause.as_secs(), "the store cannot be asked");
+        tracing::warn!(what, %error, retry_in_s = pause.as_secs(), "the store cannot be asked");
         let jitter = Duration::from_millis(ids.next_u64() % 500);
         tokio::time::sleep(pause + jitter).await;
         pause = (pause * 2).min(PAUSES.1);
-    };
-    shown.finish();
-    done
-}
-
-fn row(part: &parts::Part, done: Done, seconds: f64) -> RestoredDatabase {
-    if let Some(restored) = &done.restored {
-        tracing::info!(
-            database = part.path,
-            txid = restored.txid,
-            timestamp = restored.timestamp,
-            "restored"
-        );
-    }
-    if let Some(aside) = &done.aside {
-        tracing::warn!(database = part.path, aside = %aside.display(), "what was there is set aside");
-    }
-    RestoredDatabase {
-        path: part.path.clone(),
-        outcome: done.outcome,
-        lineage: done.claim.map_or(done.lineage, |c| c.lineage),
-        epoch: done.claim.map_or(0, |c| c.epoch),
-        txid: done.claim.map_or(0, |c| c.txid),
-        claimed: done.claim.is_some(),
-        bytes: done.bytes,
-        seconds,
     }
 }
 
 #[derive(serde::Serialize)]
 struct Intention {
     path: String,
-    database: PathBuf,
-    replica: String,
+    /// The database or the directory.
+    place: PathBuf,
     would: String,
 }
 
 /// What would be done; the store is asked, nothing is claimed, and of the volume only the state directory may appear.
-async fn dry_run(args: &Init, tasks: &[parts::Part]) -> Result<Exit, Failure> {
+async fn dry_run(args: &Init, parts: &[Part]) -> Result<Exit, Failure> {
     let mut intentions = Vec::new();
-    for part in tasks {
-        let (observed, action) = init::would(&part.task).await.map_err(|error| {
-            Failure::new(exit_of_sqlite(error.class()), format!("{}: {error}", part.path))
-        })?;
-        intentions.push(Intention {
-            path: part.path.clone(),
-            database: part.task.database.clone(),
-            replica: part.task.url.clone(),
-            would: format!(
-                "{action:?} (local {:?}, replica {:?}, {:?})",
-                observed.local, observed.replica, observed.tie
-            ),
-        });
+    for part in parts {
+        let path = &part.path;
+        let would = match &part.work {
+            Work::Database(task) => {
+                let (o, action) = sqlite_replica::init::would(task).await.map_err(|error| {
+                    Failure::new(exit_of_sqlite(error.class()), format!("{path}: {error}"))
+                })?;
+                format!(
+                    "{action:?} from {} (local {:?}, replica {:?}, {:?})",
+                    task.url, o.local, o.replica, o.tie
+                )
+            }
+            Work::Tree(task) => {
+                let (o, decision) = file_replica::restore::would(task).await.map_err(|error| {
+                    Failure::new(crate::files::exit_of(&error), format!("{path}: {error}"))
+                })?;
+                format!("{decision:?} (local {:?}, replica {:?}, {:?})", o.local, o.replica, o.tie)
+            }
+        };
+        intentions.push(Intention { path: path.clone(), place: part.work.place().to_owned(), would });
     }
     door::print(args.output, &intentions, |all| {
-        all.iter().map(|i| format!("{}: {} from {}\n", i.path, i.would, i.replica)).collect()
+        all.iter().map(|i| format!("{}: {}\n", i.path, i.would)).collect()
     });
     Ok(Exit::Done)
 }

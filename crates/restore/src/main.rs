@@ -7,6 +7,7 @@ mod etcd;
 mod files;
 mod follow;
 mod init;
+mod kind;
 mod list;
 mod progress;
 mod sqlite;
@@ -17,6 +18,7 @@ mod verify;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
 use door::{Failure, exit_of_sqlite};
+use kind::Replica;
 use std::process::ExitCode;
 use telemetry::Exit;
 
@@ -32,16 +34,36 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Init(args) => init::run(args).await,
         Verb::Sqlite(args) => sqlite::run(args).await.map_err(failure),
-        Verb::Files(args) => files::run(args).await.map_err(|e| Failure::new(files::exit_of(&e), e)),
+        Verb::Files(args) => files::run(args).await.map_err(of_files),
         Verb::Etcd(args) => etcd::run(args).await,
-        Verb::List(args) => list::run(args).await.map_err(failure),
-        Verb::Verify(args) => verify::run(args).await.map_err(failure),
-        Verb::Drill(args) => drill::run(args).await.map_err(failure),
-        Verb::Unlock(args) => unlock::run(args).await.map_err(failure),
+        Verb::List(args) => match kind::of(&args.url).await? {
+            Replica::Files(store) => files::list::run(&store, args.output).await.map_err(of_files),
+            Replica::Database => list::run(args).await.map_err(failure),
+        },
+        Verb::Verify(args) => match kind::of(&args.url).await? {
+            Replica::Files(store) => files::verify::run(&args, &store).await.map_err(of_files),
+            Replica::Database => verify::run(args).await.map_err(failure),
+        },
+        Verb::Drill(args) => match kind::of(&args.url).await? {
+            Replica::Files(store) => files::drill::run(&args, &store).await.map_err(of_files),
+            Replica::Database => drill::run(args).await.map_err(failure),
+        },
+        Verb::Unlock(args) => {
+            let replica = kind::of(&args.url).await?;
+            unlock::confirmed(&args)?;
+            match replica {
+                Replica::Files(store) => files::unlock::run(&args, &store).await.map_err(of_files),
+                Replica::Database => unlock::run(args).await.map_err(failure),
+            }
+        }
         Verb::Paper(_) => unreachable!("handled before a runtime exists"),
     }
 }
 
 fn failure(error: sqlite_replica::Error) -> Failure {
     Failure::new(exit_of_sqlite(error.class()), error)
+}
+
+fn of_files(error: file_replica::Error) -> Failure {
+    Failure::new(files::exit_of(&error), error)
 }

@@ -1,9 +1,7 @@
 //! Progress of a restore: a bar with rate and time left on a terminal, a log line every few seconds elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sqlite_replica::Progress;
 use std::io::{IsTerminal, stderr};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -16,13 +14,13 @@ pub(crate) struct Shown {
     task: JoinHandle<()>,
 }
 
-/// Shows `progress` out of `total` bytes until finished.
-pub(crate) fn show(progress: Arc<Progress>, total: u64) -> Shown {
+/// Shows the bytes that `fetched` counts, out of `total`, until finished.
+pub(crate) fn show(fetched: impl Fn() -> u64 + Send + 'static, total: u64) -> Shown {
     if !stderr().is_terminal() {
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LINE_EVERY).await;
-                tracing::info!(fetched = progress.fetched(), total, "restoring");
+                tracing::info!(fetched = fetched(), total, "restoring");
             }
         });
         return Shown { bar: None, task };
@@ -35,7 +33,7 @@ pub(crate) fn show(progress: Arc<Progress>, total: u64) -> Shown {
     let shown = bar.clone();
     let task = tokio::spawn(async move {
         loop {
-            shown.set_position(progress.fetched());
+            shown.set_position(fetched());
             tokio::time::sleep(BAR_EVERY).await;
         }
     });

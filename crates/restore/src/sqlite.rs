@@ -91,7 +91,13 @@ pub(crate) async fn run(args: Sqlite) -> Result<Exit, Error> {
         }
     }
     let progress = Arc::new(Progress::default());
-    let shown = progress::show(progress.clone(), way.plan.bytes());
+    let shown = progress::show(
+        {
+            let progress = progress.clone();
+            move || progress.fetched()
+        },
+        way.plan.bytes(),
+    );
     let restored = recovery.restore(goal, &args.output, &options(&args), &progress).await;
     shown.finish();
     let restored = restored?;
@@ -121,7 +127,13 @@ async fn generations(args: &Sqlite, store: &Store, exists: bool) -> Result<Exit,
         }
     }
     let progress = Arc::new(Progress::default());
-    let shown = progress::show(progress.clone(), plan.bytes());
+    let shown = progress::show(
+        {
+            let progress = progress.clone();
+            move || progress.fetched()
+        },
+        plan.bytes(),
+    );
     let restored =
         v03::restore(store, &plan, &args.output, args.integrity.into(), identities, &progress).await;
     shown.finish();

@@ -3,6 +3,7 @@
 use crate::cli;
 use crate::confirm;
 use clock::{SystemClock, SystemIds};
+use door::Failure;
 use serde::Serialize;
 use sqlite_replica::{Catalogue, Error, refuse_foreign, unlock};
 use store::OpenConfig;
@@ -16,19 +17,26 @@ struct Taken {
     txid: String,
 }
 
+/// Asks before a writer is stopped; elsewhere than on a terminal the flag has to say it.
+pub(crate) fn confirmed(args: &cli::Unlock) -> Result<(), Failure> {
+    if args.force {
+        return Ok(());
+    }
+    let refused = |what: &str| Failure::new(Exit::Refused, format!("{what}; nothing was changed"));
+    if !confirm::is_interactive() {
+        return Err(refused("taking a claim over stops a writer that is running; say --force"));
+    }
+    match confirm::ask(&format!("whoever writes to {} will stop at his next commit", args.url)) {
+        true => Ok(()),
+        false => Err(refused("the claim was left alone")),
+    }
+}
+
+/// Of a replica of a database.
 pub(crate) async fn run(args: cli::Unlock) -> Result<Exit, Error> {
     let store = store::open(&args.url, OpenConfig::default()).await?;
     if Catalogue::load(&store).await?.entries.is_empty() {
         refuse_foreign(&store).await?;
-    }
-    if !args.force {
-        let refused = |what: &str| Error::Refused { what: what.into(), hint: "nothing was changed".into() };
-        if !confirm::is_interactive() {
-            return Err(refused("taking a claim over stops a writer that is running; say --force"));
-        }
-        if !confirm::ask(&format!("whoever writes to {} will stop at his next commit", args.url)) {
-            return Err(refused("the claim was left alone"));
-        }
     }
     let claim = unlock(&store, None, &SystemClock, &SystemIds::default()).await?;
     let taken = Taken {

@@ -26,7 +26,13 @@ pub(crate) async fn run(args: Verify) -> Result<Exit, Error> {
     };
     let progress = Arc::new(Progress::default());
     let total = catalogue.entries.iter().map(|e| e.size).sum();
-    let shown = progress::show(progress.clone(), total);
+    let shown = progress::show(
+        {
+            let progress = progress.clone();
+            move || progress.fetched()
+        },
+        total,
+    );
     let found = verify(&store, &options, &progress).await;
     shown.finish();
     let found = found?;

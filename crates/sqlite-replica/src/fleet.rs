@@ -8,6 +8,7 @@
 
 mod board;
 mod config;
+mod find;
 mod glance;
 mod handle;
 mod hints;
@@ -22,6 +23,7 @@ mod tree;
 
 pub use board::{State, Status};
 pub use config::{Conflict, Database, Fill, Filling, FleetConfig, Found, News, Stores, Target};
+pub use find::Selection;
 pub use handle::FleetHandle;
 pub use limits::Limits;
 pub use outcome::Outcome;

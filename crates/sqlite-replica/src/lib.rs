@@ -26,8 +26,8 @@ pub use catalogue::{Catalogue, Entry};
 pub use claim::{Basis, Claim, Claimant, Claiming, unlock};
 pub use error::{Class, Error, Result};
 pub use fleet::{
-    Conflict, Database, Fill, Filling, Fleet, FleetConfig, FleetHandle, Found, Limits, News, Outcome, State,
-    Status, Stores, Target,
+    Conflict, Database, Fill, Filling, Fleet, FleetConfig, FleetHandle, Found, Limits, News, Outcome,
+    Selection, State, Status, Stores, Target,
 };
 pub use identity::{Identity, Lineage};
 pub use layout::{LINEAGE_KEY, Layout, Level, PROVEN_KEY};
@@ -36,7 +36,7 @@ pub use proven::{By, How, Proven};
 pub use restore::{
     Applied, Budget, DRILL_KEY, Drill, DrillOptions, DrilledPoint, Finding, Follower, Goal, Integrity, Point,
     Progress, Recovered, Recovery, RestoreOptions, RestorePlan, Restored, Verification, VerifyOptions, Way,
-    drill, point_at, points, read_header, refuse_foreign, refuse_open, restore, verify,
+    drill, point_at, points, read_header, refuse_foreign, refuse_open, replicas_below, restore, verify,
 };
 pub use restore::{init, v03};
 pub use state::StateDir;

@@ -1,5 +1,6 @@
 //! From a replica back to a database file: what can be restored, how, and the doing of it.
 
+mod below;
 mod budget;
 mod drill;
 mod execute;
@@ -20,6 +21,7 @@ mod target;
 pub mod v03;
 mod verify;
 
+pub use below::replicas_below;
 pub use budget::Budget;
 pub use drill::{DRILL_KEY, Drill, DrillOptions, DrilledPoint, drill};
 pub use execute::{RestoreOptions, Restored, restore};

@@ -63,6 +63,11 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
         }
         _ => None,
     };
+    // A directory of databases may be there only since the restore, so what an entry stands for is looked at once more.
+    let pairs = match &handover {
+        Some(_) => pairs::resolve(&args.selection).map_err(Failure::usage)?,
+        None => pairs,
+    };
     if let Some(handover) = &handover {
         observers.restored(handover.clone());
     }

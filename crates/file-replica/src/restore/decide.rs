@@ -1,25 +1,71 @@
-//! What a start does with a tree: the decision table, without I/O.
+//! What a start does with a tree: a pure function from what was observed to what is done (P2, P3, P6).
 //!
-//! Lineage decides: which snapshot is the local tree descended from? Never mtimes: a fresh default file is newer than the real
-//! backup, and an old backup may be newer than what it would overwrite.
+//! `decide/table.txt` is its specification and is run as a test. Lineage decides: which snapshot is the local tree descended from?
+//! Never mtimes: a fresh default file is newer than the real backup, and an old backup may be newer than what it would overwrite.
+//! The rules are those of databases (decision 0007): what continues the replica stays; nothing starts on nothing where there was
+//! something; where both sides may hold what the other lacks, a person decides, and [`Policy`] is his word.
 
-use crate::home::Marker;
-use crate::layout::Seq;
+use protect::RestoreMode;
 
 /// What lies on the volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
-    /// There is at least one file (databases and what is excluded do not count).
-    pub has_files: bool,
-    /// Its marker.
-    pub marker: Option<Marker>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// No file (databases and what is excluded do not count).
+    Empty,
     /// A restore was begun and not ended.
-    pub unfinished: bool,
-    /// The tree is what its marker's snapshot holds; `None` if that is not known.
-    pub unchanged: Option<bool>,
+    Half,
+    /// There is at least one file.
+    Files,
 }
 
-/// What to do where the table would refuse.
+/// How the tree stands to the replica, by its marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tie {
+    /// It has no marker.
+    Unmarked,
+    /// It descends from the newest snapshot, or from one that the replica has lost.
+    Current,
+    /// Another writer went on from where it stands, and it is still exactly what its own snapshot holds.
+    Unchanged,
+    /// Another writer went on, and the tree was changed since, or that is not known.
+    Behind,
+    /// It belongs to another replica.
+    Foreign,
+}
+
+/// What the store shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replica {
+    /// It cannot be asked.
+    Unreachable,
+    /// Proven: nothing was ever here.
+    Absent,
+    /// It was claimed, and holds no snapshot.
+    Begun,
+    /// It holds a snapshot.
+    History,
+    /// Its newest commit cannot be read.
+    Damaged,
+}
+
+/// Everything that was observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// The tree.
+    pub local: Local,
+    /// Its marker names a snapshot.
+    pub remembers: bool,
+    /// How tree and replica stand to each other. `Current`, `Unchanged` and `Behind` say something only where there is a snapshot.
+    pub tie: Tie,
+    /// The store.
+    pub replica: Replica,
+    /// What the description says.
+    pub mode: RestoreMode,
+    /// `restore-at` names a point that was not applied to this volume yet.
+    pub at: bool,
+}
+
+/// What to do where the table refuses because both sides may hold what the other lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
     /// Refuse.
@@ -31,163 +77,105 @@ pub enum Policy {
     RestoreOver,
 }
 
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing here and nothing there: the application starts with what it has.
-    FirstStart,
-    /// Leave the tree alone.
+    /// Claim, and leave the tree alone.
     Keep,
-    /// Put the newest snapshot back.
+    /// Leave the tree and make no claim: the store could not be asked, or its newest commit cannot be read.
+    KeepUnclaimed,
+    /// Claim, and go on from what is there as if it descended from the newest snapshot.
+    Adopt,
+    /// Claim; the application starts with nothing.
+    Fresh,
+    /// Claim, and put the newest snapshot back.
     Restore,
-    /// Neither; the reason is for a person.
-    Refuse(String),
+    /// Claim, put the point back that `restore-at` names, and commit it as the newest.
+    RestoreAt,
+    /// Ask the store again; in the end fail.
+    Retry,
+    /// Fail: the replica is damaged.
+    Damaged,
+    /// Refuse, and say why.
+    Refuse(Reason),
 }
 
-/// Decides. `lineage` is the replica's, if there is one; `newest` its newest snapshot and the claim it was written under.
-pub fn decide(local: &Local, lineage: Option<&str>, newest: Option<(Seq, Seq)>, policy: Policy) -> Decision {
-    let choice = |why: String| match policy {
-        Policy::Refuse => Decision::Refuse(why),
-        Policy::AdoptLocal => Decision::Keep,
-        Policy::RestoreOver => Decision::Restore,
-    };
-    if let (Some(marker), Some(lineage)) = (&local.marker, lineage)
-        && marker.lineage != lineage
-    {
-        return Decision::Refuse(format!(
-            "the tree belongs to replica {} and not to {lineage}",
-            marker.lineage
-        ));
+/// Why a start is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Files, no marker, and a replica with snapshots.
+    Unknown,
+    /// The replica went on without this tree, and the tree has changes of its own.
+    Behind,
+    /// The tree belongs to another replica.
+    Foreign,
+    /// The volume remembers a snapshot, and neither files nor snapshots are there any more.
+    ReplicaGone,
+    /// A restore was begun here, and there is nothing to end it with.
+    HalfAndGone,
+    /// A restore was begun here, and restoring is switched off.
+    HalfAndNever,
+    /// `require`, and nothing to restore.
+    Required,
+    /// `restore-at`, and nothing to restore from.
+    NothingAt,
+}
+
+/// Decides.
+pub fn decide(o: &Observed, policy: Policy) -> Decision {
+    match (table(o), policy) {
+        (Decision::Refuse(Reason::Unknown | Reason::Behind), Policy::AdoptLocal) => Decision::Adopt,
+        (Decision::Refuse(Reason::Unknown | Reason::Behind), Policy::RestoreOver)
+            if o.mode != RestoreMode::Never =>
+        {
+            Decision::Restore
+        }
+        (decision, _) => decision,
     }
-    if local.unfinished {
-        return match newest {
-            Some(_) => Decision::Restore,
-            None => Decision::Refuse("a restore was begun here and its replica is gone".into()),
+}
+
+fn table(o: &Observed) -> Decision {
+    use Decision::{Damaged, Fresh, Keep, KeepUnclaimed, Refuse, Restore, RestoreAt, Retry};
+    let never = o.mode == RestoreMode::Never;
+    let nothing = matches!(o.replica, Replica::Absent | Replica::Begun);
+    if o.tie == Tie::Foreign && matches!(o.replica, Replica::Begun | Replica::History) {
+        return Refuse(Reason::Foreign);
+    }
+    if o.at && !never {
+        return match o.replica {
+            Replica::Unreachable => Retry,
+            Replica::Absent | Replica::Begun => Refuse(Reason::NothingAt),
+            Replica::Damaged => Damaged,
+            Replica::History => RestoreAt,
         };
     }
-    match (local.has_files, &local.marker, newest) {
-        (false, _, Some(_)) => Decision::Restore,
-        (false, _, None) => Decision::FirstStart,
-        (true, None, None) => Decision::FirstStart,
-        (true, None, Some((newest, _))) => {
-            choice(format!("the tree has files and no marker, and the replica holds snapshot {newest}"))
+    match (o.local, o.replica) {
+        (Local::Half, _) if nothing => Refuse(Reason::HalfAndGone),
+        (Local::Half, _) if never => Refuse(Reason::HalfAndNever),
+        (Local::Files, Replica::Unreachable | Replica::Damaged) if never || o.tie != Tie::Unmarked => {
+            KeepUnclaimed
         }
-        (true, Some(_), None) => Decision::Keep,
-        (true, Some(marker), Some((newest, epoch))) => {
-            if newest <= marker.snapshot || epoch == marker.epoch {
-                return Decision::Keep;
-            }
-            if local.unchanged == Some(true) {
-                return Decision::Restore;
-            }
-            choice(format!(
-                "the tree descends from snapshot {}, another writer went on to {newest}, and the tree was changed since",
-                marker.snapshot
-            ))
-        }
+        (Local::Empty, Replica::Unreachable | Replica::Damaged) if never => KeepUnclaimed,
+        (_, Replica::Unreachable) => Retry,
+        (_, Replica::Damaged) => Damaged,
+        (Local::Half, _) => Restore,
+        (Local::Empty, _) if nothing => match o.mode {
+            RestoreMode::Require => Refuse(Reason::Required),
+            _ if o.remembers => Refuse(Reason::ReplicaGone),
+            _ => Fresh,
+        },
+        (Local::Empty, _) if never => Fresh,
+        (Local::Empty, _) => Restore,
+        (Local::Files, _) if nothing => Keep,
+        (Local::Files, _) => match o.tie {
+            Tie::Unmarked => Refuse(Reason::Unknown),
+            Tie::Foreign => Refuse(Reason::Foreign),
+            Tie::Current => Keep,
+            Tie::Unchanged if !never => Restore,
+            Tie::Unchanged | Tie::Behind => Refuse(Reason::Behind),
+        },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn local(has_files: bool, marker: Option<(&str, Seq, Seq)>, unchanged: Option<bool>) -> Local {
-        let marker = marker.map(|(lineage, snapshot, epoch)| Marker::new(lineage, snapshot, epoch));
-        Local { has_files, marker, unfinished: false, unchanged }
-    }
-
-    #[test]
-    fn p3_the_restore_decision_table() {
-        use Decision::*;
-        let refuse = || Refuse(String::new());
-        let a = "aa";
-        let table = [
-            ("empty, nothing in the store", local(false, None, None), None, None, FirstStart),
-            ("empty, claimed replica without snapshot", local(false, None, None), Some(a), None, FirstStart),
-            ("empty, a snapshot is there", local(false, None, None), Some(a), Some((7, 3)), Restore),
-            (
-                "emptied but the marker is left",
-                local(false, Some((a, 7, 3)), None),
-                Some(a),
-                Some((7, 3)),
-                Restore,
-            ),
-            (
-                "newest snapshot is in place (Frigate)",
-                local(true, Some((a, 7, 3)), None),
-                Some(a),
-                Some((7, 3)),
-                Keep,
-            ),
-            (
-                "changed since the newest snapshot",
-                local(true, Some((a, 7, 3)), Some(false)),
-                Some(a),
-                Some((7, 3)),
-                Keep,
-            ),
-            (
-                "own newer snapshot, marker not moved",
-                local(true, Some((a, 6, 3)), None),
-                Some(a),
-                Some((7, 3)),
-                Keep,
-            ),
-            (
-                "moved back, unchanged",
-                local(true, Some((a, 6, 3)), Some(true)),
-                Some(a),
-                Some((9, 8)),
-                Restore,
-            ),
-            (
-                "moved back, changed",
-                local(true, Some((a, 6, 3)), Some(false)),
-                Some(a),
-                Some((9, 8)),
-                refuse(),
-            ),
-            ("moved back, not known", local(true, Some((a, 6, 3)), None), Some(a), Some((9, 8)), refuse()),
-            ("newer than the replica", local(true, Some((a, 9, 8)), None), Some(a), Some((7, 3)), Keep),
-            (
-                "default files of a fresh application",
-                local(true, None, None),
-                Some(a),
-                Some((7, 3)),
-                refuse(),
-            ),
-            ("existing data, first start", local(true, None, None), None, None, FirstStart),
-            ("foreign", local(true, Some(("bb", 7, 3)), None), Some(a), Some((7, 3)), refuse()),
-            ("foreign and empty", local(false, Some(("bb", 7, 3)), None), Some(a), Some((7, 3)), refuse()),
-        ];
-        for (name, local, lineage, newest, want) in table {
-            let got = decide(&local, lineage, newest, Policy::Refuse);
-            match (&got, &want) {
-                (Refuse(_), Refuse(_)) => {}
-                _ => assert_eq!(got, want, "{name}"),
-            }
-        }
-    }
-
-    #[test]
-    fn p3_a_policy_decides_only_what_would_be_refused() {
-        let fresh = local(true, None, None);
-        assert_eq!(decide(&fresh, Some("aa"), Some((7, 3)), Policy::AdoptLocal), Decision::Keep);
-        assert_eq!(decide(&fresh, Some("aa"), Some((7, 3)), Policy::RestoreOver), Decision::Restore);
-        let current = local(true, Some(("aa", 7, 3)), None);
-        assert_eq!(decide(&current, Some("aa"), Some((7, 3)), Policy::RestoreOver), Decision::Keep);
-        let foreign = local(true, Some(("bb", 7, 3)), None);
-        for policy in [Policy::AdoptLocal, Policy::RestoreOver] {
-            assert!(matches!(decide(&foreign, Some("aa"), Some((7, 3)), policy), Decision::Refuse(_)));
-        }
-    }
-
-    #[test]
-    fn p2_a_half_restored_tree_is_never_taken_for_the_application_s() {
-        let mut half = local(true, Some(("aa", 7, 3)), None);
-        half.unfinished = true;
-        assert_eq!(decide(&half, Some("aa"), Some((7, 3)), Policy::AdoptLocal), Decision::Restore);
-        assert!(matches!(decide(&half, Some("aa"), None, Policy::AdoptLocal), Decision::Refuse(_)));
-    }
-}
+mod tests;

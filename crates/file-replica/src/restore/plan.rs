@@ -139,6 +139,11 @@ impl RestorePlan {
         self.objects().iter().map(|at| self.manifest.objects[*at as usize].size).sum()
     }
 
+    /// Requests it takes: repository, listing, two commits, one per object.
+    pub fn requests(&self) -> u64 {
+        4 + self.objects().len() as u64
+    }
+
     /// Bytes of content that are written.
     pub fn bytes(&self) -> u64 {
         self.entries().map(Entry::size).sum()

@@ -1,17 +1,42 @@
 use super::*;
 use crate::restore_fold as fold;
 use crate::testing::{Bench, run};
-use crate::{Class, Error, Identity, Steps};
+use crate::{Class, Error, Steps};
 use protect::handover::Outcome;
 use std::path::Path;
 use std::sync::Arc;
 use store::Operation;
 
+fn task(b: &Bench, target: &Path) -> Task {
+    Task {
+        root: target.to_owned(),
+        store: b.store.clone(),
+        first_look: b.store.clone(),
+        identity: b.settings.identity.clone(),
+        mode: protect::RestoreMode::Auto,
+        at: None,
+        policy: Policy::Refuse,
+        protection: seal::Protection::Plain,
+        identities: None,
+        options: Options::default(),
+        writer: "test".into(),
+    }
+}
+
+async fn start(b: &Bench, task: &Task) -> crate::Result<InitOutcome> {
+    init(task, &*b.clock, &*b.ids, &Arc::new(Progress::default())).await
+}
+
 async fn init_at(b: &Bench, target: &Path, policy: Policy) -> crate::Result<InitOutcome> {
-    let identity: &Identity = &b.settings.identity;
-    let progress = Arc::new(Progress::default());
-    init(&b.store, target, identity, None, policy, None, Options::default(), &*b.clock, &*b.ids, progress)
-        .await
+    start(b, &Task { policy, ..task(b, target) }).await
+}
+
+/// The sidecar of a pod whose start ended like this.
+async fn sidecar(b: &Bench, root: &Path, done: &InitOutcome) -> crate::Result<crate::Writer> {
+    let settings = crate::Settings { root: root.to_owned(), ..b.settings.clone() };
+    let inherited = done.claimed.then_some(crate::Inherited { epoch: done.epoch });
+    let (clock, ids) = (b.clock.clone(), b.ids.clone());
+    crate::Writer::begin(settings, b.store.clone(), clock, ids, inherited, None, Steps::default()).await
 }
 
 fn tree_of(b: &Bench) {
@@ -206,13 +231,7 @@ fn trap_4_init_claims_and_restores_exactly_up_to_the_claim() {
         b.put("late", "from the old pod");
         assert!(old_pod.snapshot(|_| {}).await.unwrap_err().is_fenced());
         // The sidecar inherits, and needs to read nothing again.
-        let settings = crate::Settings { root: volume.clone(), ..b.settings.clone() };
-        let inherited = Some(crate::Inherited { epoch: done.epoch });
-        let (clock, ids) = (b.clock.clone(), b.ids.clone());
-        let mut sidecar =
-            crate::Writer::begin(settings, b.store.clone(), clock, ids, inherited, None, Steps::default())
-                .await
-                .unwrap();
+        let mut sidecar = sidecar(&b, &volume, &done).await.unwrap();
         assert!(
             sidecar.snapshot(|_| {}).await.unwrap().head.is_none(),
             "what was restored is what is stored"
@@ -283,5 +302,266 @@ fn an_exported_tar_holds_the_whole_tree() {
                 .collect()
         };
         assert_eq!(plain(&out), plain(b.root()));
+    });
+}
+
+/// A few files in the first snapshot, many more in the second: going back looks like a great loss.
+async fn two_states(b: &Bench) -> (crate::Head, Vec<String>) {
+    for i in 0..6 {
+        b.put(&format!("d{}/f{i}", i % 2), format!("content {i}"));
+    }
+    b.put("empty", "");
+    std::os::unix::fs::symlink("d0/f0", b.root().join("link")).unwrap();
+    let first = b.commit().await.unwrap().head.unwrap();
+    let then = fold(b.root());
+    b.clock.advance_ms(3_600_000);
+    for i in 0..15 {
+        b.put(&format!("later/f{i}"), format!("later {i}"));
+    }
+    b.remove("d0/f0");
+    b.commit().await.unwrap();
+    (first, then)
+}
+
+#[test]
+fn restore_at_is_applied_once_and_becomes_the_newest_snapshot() {
+    run(async {
+        let b = Bench::new();
+        let (first, then) = two_states(&b).await;
+        let at = Some(first.unix_ms() + 1_000);
+        let task = Task { at, ..task(&b, b.root()) };
+        let done = start(&b, &task).await.unwrap();
+        assert_eq!((done.outcome, done.claimed, done.snapshot), (Outcome::Forced, true, done.epoch + 1));
+        assert_eq!(fold(b.root()), then);
+        let aside = done.restored.as_ref().unwrap().aside.clone().unwrap();
+        assert_eq!(std::fs::read(Path::new(&aside).join("later/f7")).unwrap(), b"later 7");
+        b.requests();
+        let mut sidecar = sidecar(&b, b.root(), &done).await.unwrap();
+        assert!(
+            sidecar.snapshot(|_| {}).await.unwrap().head.is_none(),
+            "what was put on top is what is there"
+        );
+        let puts = b.requests().into_iter().filter(|r| r.starts_with("put")).count();
+        assert_eq!(puts, 0, "nothing is sent twice");
+        // The application works, the pod starts again with the same annotation: nothing happens.
+        b.put("d1/f1", "after the restore");
+        sidecar.snapshot(|_| {}).await.unwrap().head.unwrap();
+        drop(sidecar);
+        assert_eq!(start(&b, &task).await.unwrap().outcome, Outcome::Kept);
+        assert_eq!(std::fs::read(b.root().join("d1/f1")).unwrap(), b"after the restore");
+        // Never wins, another value is another order.
+        let never = Task { at: Some(at.unwrap() + 1), mode: protect::RestoreMode::Never, ..task.clone() };
+        assert_eq!(start(&b, &never).await.unwrap().outcome, Outcome::Kept);
+        let early = Task { at: Some(first.unix_ms() - 1), ..task.clone() };
+        let error = start(&b, &early).await.unwrap_err();
+        assert_eq!(error.class(), Class::Refused, "{error}");
+        assert_eq!(std::fs::read(b.root().join("d1/f1")).unwrap(), b"after the restore");
+    });
+}
+
+/// Pulls the plug before every single step of a start, as it is and with `restore-at`, and starts again.
+#[test]
+fn p2_a_start_that_is_cut_off_before_any_step_ends_right_the_next_time() {
+    for with_at in [false, true] {
+        let mut ended = false;
+        for k in 0..400 {
+            let b = Bench::new();
+            let done = run(async {
+                let (first, then) = two_states(&b).await;
+                let want = if with_at { then } else { fold(b.root()) };
+                let volume = b.dir.path().join("volume");
+                let at = with_at.then(|| first.unix_ms() + 1_000);
+                let whole = Task { at, ..task(&b, &volume) };
+                let options = Options { steps: Steps::stop_after(k), ..Options::default() };
+                let cut = start(&b, &Task { options, ..whole.clone() }).await;
+                let done = start(&b, &whole).await.unwrap_or_else(|e| panic!("step {k}: {e}"));
+                assert_eq!(fold(&volume), want, "step {k}");
+                let mut sidecar =
+                    sidecar(&b, &volume, &done).await.unwrap_or_else(|e| panic!("step {k}: {e}"));
+                let looked = sidecar.snapshot(|_| {}).await.unwrap_or_else(|e| panic!("step {k}: {e}"));
+                assert_eq!((looked.uploaded, looked.deleted), (0, 0), "step {k}");
+                cut.is_ok()
+            });
+            if done {
+                assert!(k > 20, "there are more steps than {k}");
+                ended = true;
+                break;
+            }
+        }
+        assert!(ended, "a start never ends");
+    }
+}
+
+#[test]
+fn a_healthy_tree_costs_a_few_small_requests_and_reads_no_file() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.commit().await.unwrap();
+        // A file that may not be opened any more: a start that reads contents would notice.
+        let before = std::fs::metadata(b.root().join("big")).unwrap();
+        b.requests();
+        let done = init_at(&b, b.root(), Policy::Refuse).await.unwrap();
+        assert_eq!((done.outcome, done.claimed), (Outcome::Kept, true));
+        let requests = b.requests();
+        assert!(requests.len() <= 12, "{requests:?}");
+        assert!(!requests.iter().any(|r| r.contains(" p/") || r.contains(" b/")), "{requests:?}");
+        use std::os::unix::fs::MetadataExt;
+        let after = std::fs::metadata(b.root().join("big")).unwrap();
+        assert_eq!((before.ino(), before.ctime_nsec()), (after.ino(), after.ctime_nsec()));
+    });
+}
+
+#[test]
+fn trap_13_any_store_that_gives_no_answer_lets_a_marked_tree_start() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.commit().await.unwrap();
+        for operation in [Operation::Get, Operation::List] {
+            b.faults.deny(operation, true);
+            let done = init_at(&b, b.root(), Policy::Refuse).await.unwrap();
+            assert_eq!(
+                (done.outcome, done.claimed, done.snapshot),
+                (Outcome::Kept, false, 2),
+                "{operation:?}"
+            );
+            b.faults.deny(operation, false);
+        }
+        // With a point to go back to it waits.
+        b.faults.offline(true);
+        let at = Task { at: Some(1), ..task(&b, b.root()) };
+        assert!(is_worth_retrying(&start(&b, &at).await.unwrap_err()));
+        b.faults.offline(false);
+    });
+}
+
+#[test]
+fn p3_an_emptied_tree_whose_replica_is_gone_does_not_start() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.commit().await.unwrap();
+        let elsewhere = Bench::new();
+        for name in ["d0", "d1", "d2", "big", "empty", "link"] {
+            b.remove(name);
+        }
+        let error = start(&elsewhere, &task(&elsewhere, b.root())).await.unwrap_err();
+        assert!(error.to_string().contains("remembers snapshot 2"), "{error}");
+        assert!(elsewhere.requests().iter().all(|r| !r.starts_with("put")), "nothing was claimed");
+    });
+}
+
+#[test]
+fn a_marked_tree_goes_on_in_an_empty_bucket() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.commit().await.unwrap();
+        let elsewhere = Bench::new();
+        clock::IdGen::next_u64(&*elsewhere.ids); // or both replicas would get the same lineage
+        let done = start(&elsewhere, &task(&elsewhere, b.root())).await.unwrap();
+        assert_eq!((done.outcome, done.snapshot), (Outcome::Kept, 0));
+        let mut sidecar = sidecar(&elsewhere, b.root(), &done).await.unwrap();
+        assert!(sidecar.snapshot(|_| {}).await.unwrap().uploaded > 10);
+        drop(sidecar);
+        // Back at the old place it is a stranger, and says so.
+        let error = init_at(&b, b.root(), Policy::RestoreOver).await.unwrap_err();
+        assert!(error.to_string().contains("belongs to replica"), "{error}");
+    });
+}
+
+#[test]
+fn p3_a_kept_tree_is_put_on_top_and_what_it_lacks_is_guarded() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.commit().await.unwrap();
+        let fresh = b.dir.path().join("fresh");
+        std::fs::create_dir(&fresh).unwrap();
+        std::fs::write(fresh.join("default.yaml"), "default").unwrap();
+        let done = init_at(&b, &fresh, Policy::AdoptLocal).await.unwrap();
+        assert_eq!((done.outcome, done.claimed), (Outcome::Kept, true));
+        let mut sidecar = sidecar(&b, &fresh, &done).await.unwrap();
+        let error = sidecar.snapshot(|_| {}).await.unwrap_err();
+        assert!(error.to_string().contains("--allow"), "a person said keep, not delete: {error}");
+    });
+}
+
+/// An application makes its database as an empty file first, so a snapshot may hold a plain file of that name.
+#[test]
+fn p3_a_file_of_a_snapshot_never_replaces_a_database() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.put("app.db", "");
+        std::os::unix::fs::symlink("elsewhere", b.root().join("linked.db")).unwrap();
+        b.commit().await.unwrap();
+        let volume = b.dir.path().join("volume");
+        std::fs::create_dir(&volume).unwrap();
+        let database = [b"SQLite format 3\0".as_slice(), &[7; 4000]].concat();
+        std::fs::write(volume.join("app.db"), &database).unwrap();
+        std::fs::write(volume.join("linked.db"), &database).unwrap();
+        let done = init_at(&b, &volume, Policy::Refuse).await.unwrap();
+        assert_eq!(done.restored.unwrap().left_to_databases, 2);
+        for name in ["app.db", "linked.db"] {
+            assert_eq!(std::fs::read(volume.join(name)).unwrap(), database, "{name}");
+        }
+        // Not there yet: somebody else is bringing it.
+        let other = b.dir.path().join("other");
+        let filter = crate::Filter::new(&[]).unwrap().beside(vec![crate::RelPath::new("app.db").unwrap()]);
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("app.db.restored.restoring"), [0; 4096]).unwrap();
+        let options = Options { filter, ..Options::default() };
+        start(&b, &Task { options, ..task(&b, &other) }).await.unwrap();
+        assert!(!other.join("app.db").exists() && other.join("d0/f0").exists());
+        assert!(other.join("app.db.restored.restoring").exists(), "what another restore writes is not moved");
+    });
+}
+
+#[test]
+fn p3_what_a_pattern_left_out_is_moved_aside_before_it_is_replaced() {
+    run(async {
+        let b = Bench::new();
+        b.put("x.log", "from the snapshot");
+        b.commit().await.unwrap();
+        let volume = b.dir.path().join("volume");
+        std::fs::create_dir(&volume).unwrap();
+        std::fs::write(volume.join("x.log"), "local").unwrap();
+        let options =
+            Options { filter: crate::Filter::new(&["*.log".to_owned()]).unwrap(), ..Options::default() };
+        let done = start(&b, &Task { options, ..task(&b, &volume) }).await.unwrap();
+        let aside = done.restored.unwrap().aside.unwrap();
+        assert_eq!(std::fs::read(Path::new(&aside).join("x.log")).unwrap(), b"local");
+        assert_eq!(std::fs::read(volume.join("x.log")).unwrap(), b"from the snapshot");
+    });
+}
+
+#[test]
+fn p4_a_start_that_is_tried_again_claims_once() {
+    run(async {
+        let b = Bench::new();
+        tree_of(&b);
+        b.commit().await.unwrap();
+        // The state is lost, so the newest tree is read from the store, and that fails.
+        std::fs::remove_file(b.root().join(".highwater/files-replica/state")).unwrap();
+        b.requests();
+        // As often as the client tries by itself.
+        for n in 3..6 {
+            b.faults.fail_nth(Some(Operation::Get), n, store::fault::When::Before, store::fault::lost());
+        }
+        let mut failed = 0;
+        let writer = loop {
+            match b.writer().await {
+                Ok(writer) => break writer,
+                Err(error) => {
+                    assert_eq!(error.class(), Class::Retriable, "{error}");
+                    failed += 1;
+                }
+            }
+        };
+        let claims = b.requests().iter().filter(|r| r.starts_with("put m/")).count();
+        assert_eq!((claims, failed), (1, 1));
+        assert_eq!(writer.epoch(), 3);
     });
 }

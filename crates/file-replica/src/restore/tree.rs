@@ -6,6 +6,7 @@
 
 use crate::entry::{Content, Entry, Kind, Time};
 use crate::path::RelPath;
+use crate::scan::{Look, look_at};
 use crate::{Error, Result};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A tree being written; shared by threads.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: PathBuf,
     root_fd: OwnedFd,
     stage: PathBuf,
@@ -27,14 +28,38 @@ pub(super) struct Tree {
     pub(super) lost_xattrs: AtomicU64,
 }
 
+/// What lies at a path and the directory it lies in, reached without following a link; `None` if nothing does, or a link or a file
+/// is in the way.
+pub(super) fn reach(root: &Path, path: &RelPath) -> Result<Option<(OwnedFd, Look)>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(Error::sys(root, "open"))?;
+    match descend(dir, path) {
+        Ok(dir) => {
+            let look = look_at(&dir, path.name(), root)?;
+            Ok(look.map(|look| (dir, look)))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(Error::sys(&root.join(path.as_path()), "look at")(errno)),
+    }
+}
+
+fn descend(mut dir: OwnedFd, path: &RelPath) -> rustix::io::Result<OwnedFd> {
+    let Some(parent) = path.parent() else { return Ok(dir) };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for segment in parent.as_bytes().split(|b| *b == b'/') {
+        dir = rustix::fs::openat(&dir, segment, flags, Mode::empty())?;
+    }
+    Ok(dir)
+}
+
 /// A finished file that has not got its name yet.
-pub(super) struct Staged {
+pub(crate) struct Staged {
     temporary: PathBuf,
     path: RelPath,
 }
 
 impl Tree {
-    pub(super) fn open(root: &Path, stage: PathBuf) -> Result<Tree> {
+    pub(crate) fn open(root: &Path, stage: PathBuf) -> Result<Tree> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root_fd = rustix::fs::open(root, flags, Mode::empty()).map_err(Error::sys(root, "open"))?;
         // Leftovers of a run that crashed.
@@ -59,18 +84,12 @@ impl Tree {
 
     /// The directory something lies in, reached without following a link.
     fn parent(&self, path: &RelPath) -> Result<OwnedFd> {
-        let mut dir = self.root_fd.try_clone().map_err(Error::io(&self.root, "open"))?;
-        let Some(parent) = path.parent() else { return Ok(dir) };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for segment in parent.as_bytes().split(|b| *b == b'/') {
-            dir = rustix::fs::openat(&dir, segment, flags, Mode::empty())
-                .map_err(Error::sys(&self.place(&parent), "open (a link or a file in the way?)"))?;
-        }
-        Ok(dir)
+        let dir = self.root_fd.try_clone().map_err(Error::io(&self.root, "open"))?;
+        descend(dir, path).map_err(Error::sys(&self.place(path), "open (a link or a file in the way?)"))
     }
 
     /// A directory that only we can enter until everything in it is in place.
-    pub(super) fn make_dir(&self, path: &RelPath) -> Result<()> {
+    pub(crate) fn make_dir(&self, path: &RelPath) -> Result<()> {
         let parent = self.parent(path)?;
         match rustix::fs::mkdirat(&parent, path.name(), Mode::from_raw_mode(0o700)) {
             Ok(()) => Ok(()),
@@ -87,7 +106,7 @@ impl Tree {
     }
 
     /// A temporary file.
-    pub(super) fn temporary(&self) -> Result<(PathBuf, File)> {
+    pub(crate) fn temporary(&self) -> Result<(PathBuf, File)> {
         let path = self.stage.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let file = File::options()
             .write(true)
@@ -106,7 +125,7 @@ impl Tree {
     }
 
     /// Gives a written temporary file its metadata.
-    pub(super) fn finish(&self, temporary: PathBuf, file: &File, entry: &Entry) -> Result<Staged> {
+    pub(crate) fn finish(&self, temporary: PathBuf, file: &File, entry: &Entry) -> Result<Staged> {
         self.dress(file, &temporary, entry)?;
         Ok(Staged { temporary, path: entry.path.clone() })
     }
@@ -147,12 +166,12 @@ impl Tree {
     }
 
     /// Everything that was written so far is on disk.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.root_fd).map_err(Error::sys(&self.root, "sync"))
     }
 
     /// Gives a staged file its name.
-    pub(super) fn publish(&self, staged: Staged) -> Result<()> {
+    pub(crate) fn publish(&self, staged: Staged) -> Result<()> {
         let parent = self.parent(&staged.path)?;
         rustix::fs::renameat(rustix::fs::CWD, &staged.temporary, &parent, staged.path.name())
             .map_err(Error::sys(&self.place(&staged.path), "rename into place"))
@@ -167,7 +186,7 @@ impl Tree {
     }
 
     /// A link or a fifo.
-    pub(super) fn make_special(&self, entry: &Entry) -> Result<()> {
+    pub(crate) fn make_special(&self, entry: &Entry) -> Result<()> {
         let parent = self.parent(&entry.path)?;
         let name = entry.path.name();
         match &entry.kind {
@@ -224,7 +243,7 @@ impl Tree {
     }
 
     /// Gives a directory its metadata, after everything in it is in place.
-    pub(super) fn dress_dir(&self, entry: &Entry) -> Result<()> {
+    pub(crate) fn dress_dir(&self, entry: &Entry) -> Result<()> {
         let parent = self.parent(&entry.path)?;
         let place = self.place(&entry.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

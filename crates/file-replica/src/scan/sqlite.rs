@@ -35,13 +35,16 @@ impl Headers {
     pub(super) fn is_sqlite(&mut self, dir: &OwnedFd, name: &[u8], look: &Look) -> bool {
         let version = (look.ino, look.size, look.ctime);
         let known = self.known.get(&version).or_else(|| self.seen.get(&version)).copied();
-        let answer = known.unwrap_or_else(|| {
-            let head = first_bytes(dir, name, 16);
-            head == DATABASE || (name.ends_with(b"-wal") && WAL.iter().any(|magic| head.starts_with(magic)))
-        });
+        let answer = known.unwrap_or_else(|| is_database(dir, name));
         self.seen.insert(version, answer);
         answer
     }
+}
+
+/// Whether a file is a database, or the WAL of one, by its first bytes.
+pub(crate) fn is_database(dir: &OwnedFd, name: &[u8]) -> bool {
+    let head = first_bytes(dir, name, 16);
+    head == DATABASE || (name.ends_with(b"-wal") && WAL.iter().any(|magic| head.starts_with(magic)))
 }
 
 /// Whether `name` is the database `base` or one of its side files.

@@ -75,28 +75,35 @@ impl Writer {
         }
         let number = newest.as_ref().map(|head| head.number);
         let how = begin(marker.as_ref(), repo.as_ref().map(|r| r.lineage.as_str()), number, settings.adopt)?;
+        // Everything that may fail for a while comes before the claim: a start that is tried again must not claim twice and
+        // fence whoever came in between.
+        let base = match (how, &newest, &repo) {
+            (Beginning::Continue, Some(head), Some(repo)) => {
+                let known =
+                    |s: &State| fits(s, &repo.lineage).is_ok() && head.write_id == s.manifest.write_id;
+                match state.filter(known) {
+                    Some(state) => Some(state),
+                    None => reread(&store, head, identities).await?,
+                }
+            }
+            (Beginning::Adopt, Some(head), _) => reread(&store, head, identities).await?,
+            _ => None,
+        };
         steps.at("claim")?;
         let (lineage, epoch, last_number, newest) = match inherited {
             Some(inherited) => inherit(&store, repo, &catalogue, inherited, newest).await?,
             None => {
                 let claim = claim(&store, &settings.identity, &*clock, &*ids).await?;
+                if claim.snapshot.as_ref().map(|head| &head.write_id)
+                    != newest.as_ref().map(|head| &head.write_id)
+                {
+                    return Err(Error::Fenced {
+                        what: "another writer committed a snapshot while this one began".into(),
+                        hint: "check that only one pod writes to this replica".into(),
+                    });
+                }
                 (claim.lineage, claim.number, claim.number, claim.snapshot)
             }
-        };
-        let base = match how {
-            Beginning::Fresh | Beginning::Rebuild => None,
-            Beginning::Continue => state.filter(|s| {
-                fits(s, &lineage).is_ok()
-                    && newest.as_ref().is_some_and(|n| n.write_id == s.manifest.write_id)
-            }),
-            Beginning::Adopt => None,
-        };
-        let base = match (base, &newest, how) {
-            (Some(state), ..) => Some(state),
-            (None, Some(head), Beginning::Continue | Beginning::Adopt) => {
-                reread(&store, head, identities).await?
-            }
-            _ => None,
         };
         let heads = base.as_ref().map_or_else(BTreeMap::new, |s| s.heads.clone());
         let heads = newest.iter().map(|h| (h.number, h.clone())).chain(heads).collect();

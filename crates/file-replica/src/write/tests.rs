@@ -620,3 +620,31 @@ fn an_unstable_file_keeps_its_last_good_version() {
         assert_eq!(fold(&target), fold(b.root()));
     });
 }
+
+/// A person reads the refusal, thinks, and types; the application goes on meanwhile.
+#[test]
+fn p3_an_override_holds_while_the_application_adds_files() {
+    run(async {
+        let b = Bench::new();
+        for i in 0..30 {
+            b.put(&format!("f{i}"), "x");
+        }
+        b.commit().await.unwrap();
+        let mut writer = b.writer().await.unwrap();
+        for i in 0..25 {
+            b.remove(&format!("f{i}"));
+        }
+        let refused = writer.snapshot(|_| {}).await.unwrap_err().to_string();
+        let plan = refused.rsplit(' ').next().unwrap().to_owned();
+        b.put("new", "1");
+        writer.home().allow(&plan).unwrap();
+        assert_eq!(writer.snapshot(|_| {}).await.unwrap().deleted, 25);
+        // Another loss is another plan.
+        for i in 25..30 {
+            b.remove(&format!("f{i}"));
+        }
+        b.remove("new");
+        writer.home().allow(&plan).unwrap();
+        assert!(writer.snapshot(|_| {}).await.is_err());
+    });
+}

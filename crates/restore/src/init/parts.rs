@@ -1,101 +1,137 @@
-//! From the description to the parts of the pod: one task per database.
+//! From the description to the parts of the pod: one per database and one per tree, all within one budget of memory.
 
-use clock::{SystemClock, SystemIds};
+use super::found;
+use super::stores::Stores;
+use crate::cli;
 use door::Failure;
+use file_replica::restore::{Options, Policy};
+use file_replica::{Filter, RelPath};
 use protect::Description;
-use sqlite_replica::init::Task;
-use sqlite_replica::{Budget, Identity, Integrity, RestoreOptions};
+use seal::{Identities, Protection, Recipients};
+use sqlite_replica::{Budget, Integrity, RestoreOptions};
 use std::sync::Arc;
-use std::time::Duration;
-use store::{OpenConfig, RetryPolicy, Store, StoreUrl};
-use telemetry::Exit;
 
-/// One database of the description.
+/// One database or one tree of the description.
 pub(crate) struct Part {
-    /// Its path there.
+    /// Its path there; of one that a pattern or a directory stands for, its own relative to the root.
     pub(crate) path: String,
-    pub(crate) task: Task,
+    pub(crate) work: Work,
 }
 
-/// The first look must be quick: healthy data of a known history starts without a store (trap 13).
-const QUICK: RetryPolicy = RetryPolicy {
-    max_attempts: 3,
-    base: Duration::from_millis(200),
-    cap: Duration::from_secs(2),
-    budget: Duration::from_secs(6),
-};
+/// What is brought into place.
+pub(crate) enum Work {
+    Database(Box<sqlite_replica::init::Task>),
+    Tree(Box<file_replica::restore::Task>),
+}
 
-/// The tasks; nothing is asked of any store yet.
-pub(crate) async fn tasks(description: &Description) -> Result<Vec<Part>, Failure> {
-    if description.encrypt.is_some() {
+impl Work {
+    pub(crate) fn place(&self) -> &std::path::Path {
+        match self {
+            Work::Database(task) => &task.database,
+            Work::Tree(task) => &task.root,
+        }
+    }
+}
+
+/// The parts. Stores are asked where a pattern or a directory stands for databases that the volume may have lost.
+pub(crate) async fn parts(args: &cli::Init, description: &Description) -> Result<Vec<Part>, Failure> {
+    if description.encrypt.is_some() && description.databases.iter().any(|d| d.profile.is_backed_up()) {
         return Err(Failure::usage(
-            "encrypt: this version restores no sealed replicas into pods, and it writes no plain ones where recipients are named",
+            "encrypt: this version restores no sealed replicas of databases into pods, and it writes no plain ones where recipients are named",
         ));
     }
-    if let Some(tree) = description.files.first() {
-        return Err(Failure::usage(format!("files: {}: this version restores databases only", tree.path)));
-    }
+    let mut stores = Stores::new(description)?;
+    let mut parts = databases(args, description, &mut stores).await?;
+    let trees = trees(args, description, &mut stores, &parts).await?;
+    parts.extend(trees);
+    Ok(parts)
+}
+
+async fn databases(
+    args: &cli::Init,
+    description: &Description,
+    stores: &mut Stores,
+) -> Result<Vec<Part>, Failure> {
     let integrity = match description.restore.integrity {
         protect::Integrity::None => Integrity::None,
         protect::Integrity::Auto | protect::Integrity::Quick => Integrity::Quick,
         protect::Integrity::Full => Integrity::Full,
     };
-    let common = match &description.replica {
-        Some(url) => Some(StoreUrl::parse(url).map_err(Failure::usage)?),
-        None => None,
-    };
-    let mut parts = Vec::new();
     // One budget: all restores of the pod together stay within the memory of the container (P7).
     let options = RestoreOptions { integrity, budget: Budget::default(), ..RestoreOptions::default() };
-    for database in description.databases.iter().filter(|d| d.profile.is_backed_up()) {
-        if database.is_pattern() || description.locate(&database.path).is_dir() {
-            return Err(Failure::usage(format!(
-                "databases: {} is a pattern or a directory; this version wants each file named",
-                database.path
-            )));
-        }
-        let url = database
-            .url
-            .clone()
-            .ok_or_else(|| Failure::usage(format!("databases: {} has no replica", database.path)))?;
-        let (store, first_look) = (
-            open(common.as_ref(), &url, RetryPolicy::default()).await?,
-            open(common.as_ref(), &url, QUICK).await?,
-        );
+    let mut parts = Vec::new();
+    for (name, url) in found::names(args, description, stores).await? {
+        let replica = stores.open(&url).await?;
         parts.push(Part {
-            path: database.path.clone(),
-            task: Task {
-                database: description.locate(&database.path),
-                store,
-                first_look,
+            work: Work::Database(Box::new(sqlite_replica::init::Task {
+                database: description.locate(&name),
+                store: replica.store,
+                first_look: replica.first_look,
                 url,
-                identity: Identity {
+                identity: sqlite_replica::Identity {
                     cluster: description.cluster.clone().unwrap_or_default(),
                     app: description.app.clone().unwrap_or_default(),
-                    database: database.path.clone(),
+                    database: name.clone(),
                 },
                 mode: description.restore.mode,
                 at: description.restore.at_unix_ms,
                 integrity,
                 options: options.clone(),
-            },
+            })),
+            path: name,
         });
     }
     Ok(parts)
 }
 
-/// A directory replica below the common one is opened at the common one: that has to exist (an unmounted share must not look like an
-/// empty replica, P6), what lies below it is ours to create.
-async fn open(common: Option<&StoreUrl>, url: &str, retry: RetryPolicy) -> Result<Store, Failure> {
-    let url = StoreUrl::parse(url).map_err(Failure::usage)?;
-    let mut config = OpenConfig::new(Arc::new(SystemClock), Arc::new(SystemIds::default()));
-    config.retry = retry;
-    let below = common.and_then(|common| Some((common, url.below(common)?)));
-    let opened = match below {
-        None => store::open(&url, config).await,
-        Some((common, scope)) => store::open(common, config)
-            .await
-            .and_then(|store| if scope.is_empty() { Ok(store) } else { store.scoped(&scope) }),
+async fn trees(
+    args: &cli::Init,
+    description: &Description,
+    stores: &mut Stores,
+    databases: &[Part],
+) -> Result<Vec<Part>, Failure> {
+    let identities = match &args.identity {
+        Some(path) => Some(Arc::new(Identities::from_file(path).map_err(Failure::usage)?)),
+        None => None,
     };
-    opened.map_err(|error| Failure::new(Exit::Usage, error))
+    let protection = match &description.encrypt {
+        Some(encrypt) => Protection::Sealed(
+            Recipients::from_list(&encrypt.recipients, "encrypt.recipients").map_err(Failure::usage)?,
+        ),
+        None => Protection::Plain,
+    };
+    let shared = Options::default();
+    let mut parts = Vec::new();
+    for files in &description.files {
+        let root = description.locate(&files.path);
+        let replica = stores.open(&files.url).await?;
+        let inside = |part: &Part| {
+            let relative = part.work.place().strip_prefix(&root).ok()?;
+            RelPath::new(relative.as_os_str().as_encoded_bytes()).ok()
+        };
+        let filter = Filter::new(&files.exclude)
+            .map_err(Failure::usage)?
+            .beside(databases.iter().filter_map(inside).collect());
+        parts.push(Part {
+            path: files.path.clone(),
+            work: Work::Tree(Box::new(file_replica::restore::Task {
+                root,
+                store: replica.store,
+                first_look: replica.first_look,
+                identity: file_replica::Identity {
+                    cluster: description.cluster.clone().unwrap_or_default(),
+                    app: description.app.clone().unwrap_or_default(),
+                    tree: files.path.clone(),
+                },
+                mode: description.restore.mode,
+                at: description.restore.at_unix_ms,
+                policy: Policy::from(args.on_conflict),
+                protection: protection.clone(),
+                identities: identities.clone(),
+                options: Options { filter, ..shared.clone() },
+                writer: concat!("restore ", env!("CARGO_PKG_VERSION")).into(),
+            })),
+        });
+    }
+    Ok(parts)
 }
