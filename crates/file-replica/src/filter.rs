@@ -28,10 +28,11 @@ const BESIDE: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
 const UNFINISHED: &[u8] = b".restored";
 
 impl Filter {
-    /// From gitignore lines; `!` re-includes, a trailing `/` means directories.
+    /// From gitignore lines; `!` re-includes, a trailing `/` means directories, `@name` is a preset.
     pub fn new(patterns: &[String]) -> Result<Filter> {
+        let patterns = crate::presets::expand(patterns)?;
         let mut builder = GitignoreBuilder::new("");
-        for pattern in patterns {
+        for pattern in &patterns {
             builder
                 .add_line(None, pattern)
                 .map_err(|e| Error::Usage(format!("exclude {pattern:?}: {e} (gitignore syntax)")))?;

@@ -24,6 +24,7 @@ mod manifest;
 mod pack;
 mod path;
 mod points;
+mod presets;
 mod read;
 mod repo;
 pub mod restore;
@@ -53,6 +54,7 @@ pub use layout::{DRILL_KEY, PROVEN_KEY, REPO_KEY, STATUS_KEY, Seq};
 pub use manifest::{CommitKind, Head, Manifest, Object};
 pub use path::RelPath;
 pub use points::{Point, points};
+pub use presets::presets;
 pub use repo::{Identity, Repo};
 #[cfg(test)]
 pub(crate) use restore::restore_fold;
