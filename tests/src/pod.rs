@@ -148,7 +148,8 @@ pub fn addr(proc: &mut Proc) -> String {
     proc.wait_for_log(PATIENCE, "serving");
     let log = proc.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines.filter(|line| line["message"] == "serving").last().expect("it was waited for");
+    let mut lines = lines.filter(|line| line["message"] == "serving");
+    let line = lines.next_back().expect("it was waited for");
     line["addr"].as_str().expect("an address is text").to_owned()
 }
 
