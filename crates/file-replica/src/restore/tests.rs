@@ -328,8 +328,8 @@ fn restore_at_is_applied_once_and_becomes_the_newest_snapshot() {
     run(async {
         let b = Bench::new();
         let (first, then) = two_states(&b).await;
-        let at = Some(first.unix_ms() + 1_000);
-        let task = Task { at, ..task(&b, b.root()) };
+        let at = first.unix_ms() + 1_000;
+        let task = Task { at: Some(at), ..task(&b, b.root()) };
         let done = start(&b, &task).await.unwrap();
         assert_eq!((done.outcome, done.claimed, done.snapshot), (Outcome::Forced, true, done.epoch + 1));
         assert_eq!(fold(b.root()), then);
@@ -350,7 +350,7 @@ fn restore_at_is_applied_once_and_becomes_the_newest_snapshot() {
         assert_eq!(start(&b, &task).await.unwrap().outcome, Outcome::Kept);
         assert_eq!(std::fs::read(b.root().join("d1/f1")).unwrap(), b"after the restore");
         // Never wins, another value is another order.
-        let never = Task { at: Some(at.unwrap() + 1), mode: protect::RestoreMode::Never, ..task.clone() };
+        let never = Task { at: Some(at + 1), mode: protect::RestoreMode::Never, ..task.clone() };
         assert_eq!(start(&b, &never).await.unwrap().outcome, Outcome::Kept);
         let early = Task { at: Some(first.unix_ms() - 1), ..task.clone() };
         let error = start(&b, &early).await.unwrap_err();
