@@ -82,7 +82,8 @@ fn databases_and_files_of_one_directory_are_restored_side_by_side() {
     let (mut syncer, mut streamer) = (pod.syncer(), pod.streamer());
     syncer.wait_for_log(PATIENCE, "\"committed\"");
     streamer.wait_for_log(PATIENCE, "\"claimed\"");
-    (stop(&mut syncer), stop(&mut streamer));
+    stop(&mut syncer);
+    stop(&mut streamer);
     for round in 0..3 {
         pod.lose_volume();
         pod.init(NONE).expect(0);
@@ -142,7 +143,8 @@ fn p2_kill_9_at_any_moment_of_a_start_and_the_next_one_ends_it() {
     let (mut syncer, mut streamer) = (pod.syncer(), pod.streamer());
     syncer.wait_for_log(PATIENCE, "\"committed\"");
     streamer.wait_for_log(PATIENCE, "\"claimed\"");
-    (stop(&mut syncer), stop(&mut streamer));
+    stop(&mut syncer);
+    stop(&mut streamer);
     pod.lose_volume();
     for round in 0..8 {
         let mut init = Proc::start(pod.init_command(NONE));
