@@ -7,7 +7,7 @@
 use crate::frame::{MAX_BLOCK_BYTES, MAX_FRAMES, Metadata};
 use crate::sealing::{ClearSink, Payload, SealedSink};
 use crate::table::{self, CHECKSUM_OF_NOTHING, Entry};
-use crate::{Error, Recipients};
+use crate::{ClearPart, Error, Recipients};
 use std::io::{self, Write};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, compress_bound};
@@ -48,7 +48,17 @@ pub struct BlockWriter<P> {
 impl<W: Write> BlockWriter<SealedSink<W>> {
     /// Begins a sealed object.
     pub fn new(output: W, recipients: &Recipients, options: Options) -> Result<Self, Error> {
-        Self::begin(SealedSink::new(output, recipients)?, options)
+        Self::begin(SealedSink::new(output, None, recipients)?, options)
+    }
+
+    /// As [`Sealer::new`], with words that everyone can read before the rest.
+    pub fn with_clear(
+        output: W,
+        clear: &ClearPart,
+        recipients: &Recipients,
+        options: Options,
+    ) -> Result<Self, Error> {
+        Self::begin(SealedSink::new(output, Some(clear), recipients)?, options)
     }
 }
 

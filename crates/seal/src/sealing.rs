@@ -1,6 +1,6 @@
 //! What a writer writes through: age, or nothing.
 
-use crate::{Error, Recipients};
+use crate::{ClearPart, Error, Recipients};
 use age::stream::StreamWriter;
 use std::io::{self, Write};
 
@@ -22,9 +22,10 @@ mod private {
 pub struct SealedSink<W: Write>(StreamWriter<W>);
 
 impl<W: Write> SealedSink<W> {
-    /// Writes age's header to `output`.
-    pub(crate) fn new(output: W, recipients: &Recipients) -> Result<Self, Error> {
-        let encryptor = age::Encryptor::with_recipients(recipients.as_age())
+    /// Writes age's header to `output`, the clear part first.
+    pub(crate) fn new(output: W, clear: Option<&ClearPart>, recipients: &Recipients) -> Result<Self, Error> {
+        let clear = clear.map(|part| part as &dyn age::Recipient);
+        let encryptor = age::Encryptor::with_recipients(clear.into_iter().chain(recipients.as_age()))
             .map_err(|error| Error::Recipient { place: "recipients".into(), reason: error.to_string() })?;
         Ok(Self(encryptor.wrap_output(output).map_err(Error::Io)?))
     }

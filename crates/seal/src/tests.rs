@@ -1,6 +1,7 @@
 //! The promises, over whole objects in memory.
 
 mod by_hand;
+mod clear;
 mod damage;
 mod keys;
 mod round_trip;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// Whether all tools are there; says so if not.
-fn have(tools: &[&str]) -> bool {
+pub(super) fn have(tools: &[&str]) -> bool {
     let missing: Vec<&&str> = tools
         .iter()
         .filter(|tool| {
@@ -21,7 +21,7 @@ fn have(tools: &[&str]) -> bool {
     missing.is_empty()
 }
 
-fn shell(dir: &Path, script: &str) -> Vec<u8> {
+pub(super) fn shell(dir: &Path, script: &str) -> Vec<u8> {
     let output = Command::new("sh").arg("-ec").arg(script).current_dir(dir).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
