@@ -17,6 +17,7 @@ Examples:
   restore sqlite s3://backups/vaultwarden -o yesterday.db --timestamp 2026-11-20T14:05:00Z
   restore files  s3://backups/vaultwarden/files -o /data --path 'config/*.yaml'
   restore verify s3://backups/vaultwarden --full
+  restore sqlite s3://backups/sealed/vaultwarden -o db.sqlite3 --identity key.txt
   restore etcd   s3://backups/etcd -o snapshot.db --identity key.txt
 
 Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or from files in /highwater/credentials.
@@ -96,7 +97,7 @@ pub(crate) struct Init {
     /// restore over them (what is replaced is moved aside); a database is always left to a person
     #[arg(long, value_enum, default_value_t = OnConflict::Refuse)]
     pub(crate) on_conflict: OnConflict,
-    /// Secret key file, for sealed replicas of directories
+    /// Age identity that opens a sealed replica; needed where data has to come back, and may be missing otherwise
     #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Say what would be done and why; claim, change and download nothing
@@ -168,7 +169,7 @@ pub(crate) struct Sqlite {
     /// How often `--follow` looks for new commits: one listing each
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, requires = "follow")]
     pub(crate) interval: Duration,
-    /// Age identity for encrypted Litestream 0.3 generations
+    /// Age identity that opens a sealed replica, or Litestream 0.3 generations encrypted with age
     #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// How the result is printed
@@ -203,12 +204,12 @@ pub(crate) struct Verify {
     /// Note in the replica up to where it is proven (highwater/proven.json); retention never crosses that
     #[arg(long)]
     pub(crate) record: bool,
+    /// Age identity that opens a sealed replica; without one its objects are counted and compared, not opened
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Where temporary files go
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub(crate) scratch: PathBuf,
-    /// Secret key file, for a sealed replica of files
-    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
-    pub(crate) identity: Option<PathBuf>,
     /// Requests in flight
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,
@@ -231,15 +232,15 @@ pub(crate) struct Drill {
     /// A shell command that has to end with 0; $HIGHWATER_DRILL_DB is the newest restored database, $HIGHWATER_DRILL_DIR the newest restored directory
     #[arg(long, value_name = "COMMAND")]
     pub(crate) command: Option<String>,
+    /// Age identity that opens a sealed replica
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Do not write highwater/drill.json and highwater/proven.json
     #[arg(long)]
     pub(crate) no_record: bool,
     /// Write metrics here, in the format of Prometheus' textfile collector
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,
-    /// Secret key file, for a sealed replica of files
-    #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
-    pub(crate) identity: Option<PathBuf>,
     /// Requests in flight
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,

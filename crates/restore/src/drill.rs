@@ -6,6 +6,7 @@ use crate::values::bytes;
 use clock::{SystemClock, SystemIds};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
+use seal::Identities;
 use sqlite_replica::{
     Catalogue, Drill, DrillOptions, Error, Progress, RestoreOptions, drill, refuse_foreign,
 };
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use store::OpenConfig;
 use telemetry::Exit;
 
-pub(crate) async fn run(args: cli::Drill) -> Result<Exit, Error> {
+pub(crate) async fn run(args: cli::Drill, identities: Option<Arc<Identities>>) -> Result<Exit, Error> {
     let store = store::open(&args.url, OpenConfig::default()).await?;
     let (store, catalogue) = Catalogue::open(&store).await?;
     if catalogue.entries.is_empty() {
@@ -33,7 +34,11 @@ pub(crate) async fn run(args: cli::Drill) -> Result<Exit, Error> {
     };
     let options = DrillOptions {
         scratch: args.scratch.clone(),
-        restore: RestoreOptions { parallelism: usize::from(args.parallelism), ..RestoreOptions::default() },
+        restore: RestoreOptions {
+            parallelism: usize::from(args.parallelism),
+            identities,
+            ..RestoreOptions::default()
+        },
         probe: &probe,
         record: !args.no_record,
     };

@@ -3,7 +3,9 @@
 use crate::cli::List;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
-use sqlite_replica::{Catalogue, Error, Proven, RestorePlan, points, read_header, refuse_foreign, v03};
+use sqlite_replica::{
+    Catalogue, Error, Lineage, Proven, RestorePlan, points, read_header, refuse_foreign, v03,
+};
 use store::OpenConfig;
 use telemetry::Exit;
 
@@ -41,6 +43,8 @@ pub(crate) async fn run(args: List) -> Result<Exit, Error> {
         // The plan knows why: nothing there, or no full image.
         RestorePlan::new(&catalogue, None)?;
     }
+    let lineage = if catalogue.has_lineage { Lineage::load(&store).await? } else { None };
+    let sealed = lineage.is_some_and(|lineage| lineage.sealed);
     let through = Proven::load(&store).await?.and_then(|p| p.txid());
     let rows = points.into_iter().map(|point| {
         let store = &store;
@@ -55,7 +59,7 @@ pub(crate) async fn run(args: List) -> Result<Exit, Error> {
                 stored: clock::format_unix_ms(point.file.modified_ms),
                 level: point.file.level.0,
                 size: point.file.size,
-                sealed: false,
+                sealed,
                 proven: through.is_some_and(|through| point.txid <= through),
             })
         }

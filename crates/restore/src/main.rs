@@ -6,6 +6,7 @@ mod drill;
 mod etcd;
 mod files;
 mod follow;
+mod identity;
 mod init;
 mod kind;
 mod list;
@@ -33,7 +34,10 @@ fn main() -> ExitCode {
 async fn run(verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Init(args) => init::run(args).await,
-        Verb::Sqlite(args) => sqlite::run(args).await.map_err(failure),
+        Verb::Sqlite(args) => {
+            let identities = identity::named(args.identity.as_deref())?;
+            sqlite::run(args, identities).await.map_err(failure)
+        }
         Verb::Files(args) => files::run(args).await.map_err(of_files),
         Verb::Etcd(args) => etcd::run(args).await,
         Verb::List(args) => match kind::of(&args.url).await? {
@@ -42,11 +46,17 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         },
         Verb::Verify(args) => match kind::of(&args.url).await? {
             Replica::Files(store) => files::verify::run(&args, &store).await.map_err(of_files),
-            Replica::Database => verify::run(args).await.map_err(failure),
+            Replica::Database => {
+                let identities = identity::named(args.identity.as_deref())?;
+                verify::run(args, identities).await.map_err(failure)
+            }
         },
         Verb::Drill(args) => match kind::of(&args.url).await? {
             Replica::Files(store) => files::drill::run(&args, &store).await.map_err(of_files),
-            Replica::Database => drill::run(args).await.map_err(failure),
+            Replica::Database => {
+                let identities = identity::named(args.identity.as_deref())?;
+                drill::run(args, identities).await.map_err(failure)
+            }
         },
         Verb::Unlock(args) => {
             let replica = kind::of(&args.url).await?;

@@ -4,6 +4,7 @@ use crate::cli::Sqlite;
 use crate::values::bytes;
 use crate::{confirm, follow, progress};
 use door::Output;
+use seal::Identities;
 use serde::Serialize;
 use sqlite_replica::{
     Catalogue, Error, Follower, Goal, Progress, Recovered, Recovery, RestoreOptions, Way, refuse_foreign,
@@ -30,11 +31,12 @@ struct Object {
     size: u64,
 }
 
-pub(crate) async fn run(args: Sqlite) -> Result<Exit, Error> {
+pub(crate) async fn run(args: Sqlite, identities: Option<Arc<Identities>>) -> Result<Exit, Error> {
+    let options = options(&args, identities.clone());
     let exists = there(&args)?;
     if args.follow && exists && !args.force {
         let store = store::open(&args.url, OpenConfig::default()).await?;
-        if let Some(follower) = follow::resumed(&args, &store, &options(&args))? {
+        if let Some(follower) = follow::resumed(&args, &store, &options)? {
             return follow::follow(&args, follower).await;
         }
     }
@@ -65,7 +67,7 @@ pub(crate) async fn run(args: Sqlite) -> Result<Exit, Error> {
                 "restore them without --follow",
             ));
         }
-        return generations(&args, &store, exists).await;
+        return generations(&args, &store, exists, identities).await;
     }
     let goal = match (args.timestamp, args.txid) {
         (Some(at), _) => Goal::Time(at),
@@ -98,23 +100,24 @@ pub(crate) async fn run(args: Sqlite) -> Result<Exit, Error> {
         },
         way.plan.bytes(),
     );
-    let restored = recovery.restore(goal, &args.output, &options(&args), &progress).await;
+    let restored = recovery.restore(goal, &args.output, &options, &progress).await;
     shown.finish();
     let restored = restored?;
     tell(&args, &restored);
     if args.follow {
         let at = restored.restored.txid.parse().expect("a restore gives back a TXID");
-        return follow::follow(&args, Follower::new(&store, &args.output, at, options(&args))?).await;
+        return follow::follow(&args, Follower::new(&store, &args.output, at, options.clone())?).await;
     }
     Ok(Exit::Done)
 }
 
 /// Litestream 0.3 generations.
-async fn generations(args: &Sqlite, store: &Store, exists: bool) -> Result<Exit, Error> {
-    let identities =
-        args.identity.as_deref().map(seal::Identities::from_file).transpose().map_err(|error| {
-            Error::Refused { what: error.to_string(), hint: "give another --identity".into() }
-        })?;
+async fn generations(
+    args: &Sqlite,
+    store: &Store,
+    exists: bool,
+    identities: Option<Arc<Identities>>,
+) -> Result<Exit, Error> {
     let plan = v03::plan(store, args.timestamp).await?;
     if args.dry_run {
         door::print(args.format, &plan, ToString::to_string);
@@ -159,10 +162,11 @@ fn there(args: &Sqlite) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn options(args: &Sqlite) -> RestoreOptions {
+fn options(args: &Sqlite, identities: Option<Arc<Identities>>) -> RestoreOptions {
     RestoreOptions {
         integrity: args.integrity.into(),
         parallelism: usize::from(args.parallelism),
+        identities,
         ..RestoreOptions::default()
     }
 }

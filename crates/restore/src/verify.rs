@@ -4,15 +4,16 @@ use crate::cli::Verify;
 use crate::progress;
 use crate::values::bytes;
 use clock::{Clock, SystemClock};
+use seal::Identities;
 use sqlite_replica::{
-    By, Catalogue, Error, Progress, Proven, RestoreOptions, Verification, VerifyOptions, refuse_foreign,
+    By, Catalogue, Error, How, Progress, Proven, RestoreOptions, Verification, VerifyOptions, refuse_foreign,
     verify,
 };
 use std::sync::Arc;
 use store::OpenConfig;
 use telemetry::Exit;
 
-pub(crate) async fn run(args: Verify) -> Result<Exit, Error> {
+pub(crate) async fn run(args: Verify, identities: Option<Arc<Identities>>) -> Result<Exit, Error> {
     let store = store::open(&args.url, OpenConfig::default()).await?;
     let (store, catalogue) = Catalogue::open(&store).await?;
     if catalogue.entries.is_empty() {
@@ -22,7 +23,11 @@ pub(crate) async fn run(args: Verify) -> Result<Exit, Error> {
         all: args.all,
         full: args.full,
         scratch: args.scratch.clone(),
-        restore: RestoreOptions { parallelism: usize::from(args.parallelism), ..RestoreOptions::default() },
+        restore: RestoreOptions {
+            parallelism: usize::from(args.parallelism),
+            identities,
+            ..RestoreOptions::default()
+        },
     };
     let progress = Arc::new(Progress::default());
     let total = catalogue.entries.iter().map(|e| e.size).sum();
@@ -36,6 +41,13 @@ pub(crate) async fn run(args: Verify) -> Result<Exit, Error> {
     let found = verify(&store, &options, &progress).await;
     shown.finish();
     let found = found?;
+    if args.record && found.how == How::Sealed {
+        return Err(Error::Refused {
+            what: "the replica is sealed and was not opened, so nothing is proven that could be recorded"
+                .into(),
+            hint: "give the identity with --identity FILE or HIGHWATER_IDENTITY_FILE".into(),
+        });
+    }
     if args.record
         && let Some(through) = found.provable.as_ref().and_then(|txid| txid.parse().ok())
     {
@@ -63,6 +75,15 @@ fn text(found: &Verification) -> String {
     for finding in &found.findings {
         let place = if finding.key.is_empty() { "chain" } else { &finding.key };
         text += &format!("DAMAGED  {place}: {}\n", finding.what);
+    }
+    if found.how == How::Sealed {
+        let objects = found.objects;
+        return text
+            + &format!(
+                "sealed, not opened: {objects} objects up to TXID {}, {}; give --identity to prove them",
+                found.newest,
+                if found.ok { "names, sizes and clear parts fit" } else { "not all of them as they must be" }
+            );
     }
     let how = if found.proven { "proven by its rolling checksum" } else { "every checksum is right" };
     let read = format!("{} objects, {} read", found.objects, bytes(found.bytes));

@@ -85,6 +85,7 @@ impl Pod {
             identity: &identity,
             clock: &*around.clock,
             ids: &*around.ids,
+            protection: &seal::Protection::Plain,
         };
         let database = volume.database();
         let claim = |basis| around.runtime.block_on(claimant.claim(&database, basis));
@@ -163,6 +164,7 @@ impl Pod {
             convert_to_wal: false,
             upkeep: None,
             claim: Claiming::Inherited(self.claim),
+            protection: seal::Protection::Plain,
             l0_retention: Duration::from_secs(300),
         };
         let events = self.events.clone();

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layout::LINEAGE_KEY;
+use crate::write::Form;
 use serde::{Deserialize, Serialize};
 use store::{Commit, PutOptions, Store};
 
@@ -28,12 +29,23 @@ pub struct Lineage {
     pub identity: Identity,
     /// When, RFC 3339.
     pub created: String,
+    /// Every file with pages is sealed (format 2, which programs that know nothing of it refuse).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 
 /// Version of the side objects this code reads and writes.
 pub(crate) const FORMAT: u32 = 1;
+/// Version of the lineage of a sealed replica.
+const SEALED_FORMAT: u32 = 2;
 
 impl Lineage {
+    /// Of a new replica.
+    pub(crate) fn new(id: u64, identity: &Identity, created: String, sealed: bool) -> Lineage {
+        let format = if sealed { SEALED_FORMAT } else { FORMAT };
+        Lineage { format, lineage: format!("{id:016x}"), identity: identity.clone(), created, sealed }
+    }
+
     /// The id as a number.
     pub fn id(&self) -> Result<u64> {
         u64::from_str_radix(&self.lineage, 16).map_err(|_| Error::Damaged {
@@ -53,9 +65,12 @@ impl Lineage {
             what: format!("{LINEAGE_KEY}: {e}"),
             hint: "the object was not written by this program".into(),
         })?;
-        if lineage.format > FORMAT {
+        if lineage.format > SEALED_FORMAT {
             return Err(Error::Refused {
-                what: format!("{LINEAGE_KEY} has format {}, this program knows {FORMAT}", lineage.format),
+                what: format!(
+                    "{LINEAGE_KEY} has format {}, this program knows {SEALED_FORMAT}",
+                    lineage.format
+                ),
                 hint: "use a newer version".into(),
             });
         }
@@ -76,6 +91,11 @@ impl Lineage {
         }
     }
 
+    /// Refuses a replica that is of the other form: a sealed one is never continued in plain text, nor the other way round.
+    pub(crate) fn check_form(&self, form: &Form) -> Result<()> {
+        if self.sealed == form.is_sealed() { Ok(()) } else { Err(other_form(self.sealed)) }
+    }
+
     /// Refuses a replica that belongs to somebody else.
     pub fn check(&self, claimant: &Identity) -> Result<()> {
         if &self.identity == claimant {
@@ -87,5 +107,20 @@ impl Lineage {
             what: format!("the replica belongs to {} and not to {}", show(&self.identity), show(claimant)),
             hint: "choose another prefix; a replica holds one database".into(),
         })
+    }
+}
+
+/// The refusal of a replica that is `sealed`, or is not, against the configuration.
+pub(crate) fn other_form(sealed: bool) -> Error {
+    Error::Refused {
+        what: format!(
+            "the replica was written {}, and {} is configured",
+            Form::name(sealed),
+            match sealed {
+                true => "no recipient",
+                false => "a recipient",
+            }
+        ),
+        hint: "set encrypt.recipients as it was, or choose another prefix: one replica holds one form".into(),
     }
 }

@@ -16,6 +16,7 @@ mod layout;
 mod owner;
 mod proven;
 mod restore;
+mod sealed;
 mod state;
 mod status;
 mod table;

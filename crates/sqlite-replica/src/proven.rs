@@ -31,6 +31,8 @@ pub enum By {
 pub enum How {
     /// The listing: no gap.
     Chain,
+    /// Of a sealed replica, without its identity: names, sizes and clear parts. Nothing was opened, so nothing is proven.
+    Sealed,
     /// Every byte of the chain and its checksums.
     Bytes,
     /// A restored database, checked by SQLite.
@@ -43,6 +45,7 @@ impl fmt::Display for How {
         f.write_str(match self {
             How::Chain => "chain",
             How::Bytes => "bytes",
+            How::Sealed => "sealed",
             How::Restore => "restore",
         })
     }
@@ -71,7 +74,7 @@ impl Proven {
 
     /// Newest TXID of which bytes were compared; `None` if only names were.
     pub fn txid(&self) -> Option<Txid> {
-        (self.how > How::Chain).then(|| self.through.parse().ok()).flatten()
+        (self.how > How::Sealed).then(|| self.through.parse().ok()).flatten()
     }
 
     /// Reads it; `None` if nothing was ever proven (P6: an absence the store has confirmed).

@@ -17,7 +17,9 @@ mod progress;
 mod proof;
 mod recover;
 mod replay;
+mod sealed;
 mod target;
+mod unopened;
 pub mod v03;
 mod verify;
 
@@ -28,6 +30,7 @@ pub use execute::{RestoreOptions, Restored, restore};
 pub use follow::{Applied, Follower};
 pub use foreign::refuse_foreign;
 pub use integrity::Integrity;
+pub(crate) use object::read_head;
 pub use object::read_header;
 pub use occupied::refuse_open;
 pub use plan::RestorePlan;

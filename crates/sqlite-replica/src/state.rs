@@ -108,17 +108,20 @@ pub struct Intent {
     pub txid: u64,
     /// Id of this one object.
     pub write_id: [u8; 6],
-    /// Size and SHA-256 of the staged file; `None` for an image that is streamed without a local copy.
+    /// Size and SHA-256 of the staged object; `None` for an image that is streamed without a local copy.
     pub staged: Option<Staged>,
 }
 
-/// A staged file that can be sent again, byte for byte.
+/// A staged object that can be sent again, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staged {
     /// Bytes.
     pub size: u64,
     /// Hex digest.
     pub sha256: String,
+    /// What is sent is `staged.object`, and `staged.ltx` the same in plain text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// The database as of a TXID.
@@ -218,6 +221,16 @@ impl StateDir {
     /// The staged file.
     pub fn staged(&self) -> PathBuf {
         self.dir.join("staged.ltx")
+    }
+
+    /// What is sent of it, where that is another file.
+    pub fn object(&self) -> PathBuf {
+        self.dir.join("staged.object")
+    }
+
+    /// Where the object lies that was staged.
+    pub(crate) fn sent(&self, staged: &Staged) -> PathBuf {
+        if staged.apart { self.object() } else { self.staged() }
     }
 
     /// The record as last written.

@@ -8,6 +8,7 @@ mod enter;
 mod event;
 mod flight;
 mod follow;
+mod form;
 mod full;
 mod host;
 mod image;
@@ -32,6 +33,8 @@ pub(crate) use host::offload;
 pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
 
+pub(crate) use form::{Body, Form};
 pub(crate) use image::tabulate;
-pub(crate) use send::{Body, Parcel, chunks, options, send};
+use send::chunks;
+pub(crate) use send::{Parcel, options, send};
 pub(crate) use start::{Plan, Remote, decide, stranger};

@@ -54,6 +54,7 @@ impl Place {
             identity: &identity("test"),
             clock: &SystemClock,
             ids: &self.ids,
+            protection: &seal::Protection::Plain,
         };
         claimant.claim(&volume.db(), basis).await
     }
@@ -62,8 +63,15 @@ impl Place {
     fn restored(&self, volume: &Volume) -> Result<(), Error> {
         let identity = identity("test");
         let (store, replica) = (&self.store, "memory://test");
-        Claimant { store, replica, identity: &identity, clock: &SystemClock, ids: &self.ids }
-            .restored(&volume.db())
+        Claimant {
+            store,
+            replica,
+            identity: &identity,
+            clock: &SystemClock,
+            ids: &self.ids,
+            protection: &seal::Protection::Plain,
+        }
+        .restored(&volume.db())
     }
 
     async fn unlock(&self) -> Claim {
@@ -121,6 +129,7 @@ impl Volume {
             convert_to_wal: false,
             upkeep: None,
             claim,
+            protection: seal::Protection::Plain,
             l0_retention: Duration::from_secs(300),
         }
     }
@@ -327,6 +336,7 @@ async fn p4_a_claim_under_another_identity_is_refused() {
         identity: &identity("thief"),
         clock: &SystemClock,
         ids: &place.ids,
+        protection: &seal::Protection::Plain,
     };
     for basis in [Basis::Kept, Basis::Restored, Basis::Forced] {
         assert_eq!(thief.claim(&copied.db(), basis).await.unwrap_err().class(), Class::Refused);

@@ -26,6 +26,7 @@ Examples:
   wal-streamer replicate /data/db.sqlite3 file:///mnt/nas/vaultwarden
   wal-streamer replicate --once /data/db.sqlite3 s3://backups/vaultwarden
   wal-streamer replicate --config protect.yaml --max-upload-rate 2MiB
+  wal-streamer replicate --recipient age1... /data/db.sqlite3 s3://backups/sealed/vaultwarden
 
 In a pod (an annotations file is there) it touches neither database nor store before `restore init` has left
 restored.json in the run directory, listens on 0.0.0.0:9090, and keeps running, unready, when it is fenced.";
@@ -134,6 +135,9 @@ pub(crate) struct Selection {
     /// Application the claim is made for
     #[arg(long, env = "HIGHWATER_APP")]
     pub(crate) app: Option<String>,
+    /// Seal for this recipient (age1…, ssh-ed25519 …, ssh-rsa …); repeat for more
+    #[arg(long, value_name = "AGE")]
+    pub(crate) recipient: Vec<String>,
 }
 
 #[derive(Args)]
@@ -250,6 +254,7 @@ impl Prune {
             annotation_domain: self.annotation_domain.clone(),
             cluster: None,
             app: None,
+            recipient: Vec::new(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Which databases go where: the pairs of the command line, or those of the description.
 
 use crate::cli::Selection;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use protect::{Description, Layer, Sources};
+use seal::{Protection, Recipients};
 use sqlite_replica::{Config, Fill, Found, Identity, Policy};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct Pair {
 /// Everything to replicate.
 pub(crate) struct Pairs {
     pub(crate) all: Vec<Pair>,
+    /// Sealed for recipients, or plain: one for all of them.
+    pub(crate) protection: Protection,
     /// The URL that most of the replicas lie below.
     pub(crate) common: Option<StoreUrl>,
     /// What it was read from, unless it was written on the command line.
@@ -80,7 +83,8 @@ fn given(args: &Selection) -> Result<Pairs> {
     };
     let all: Vec<Pair> = args.pairs.chunks(2).map(pair).collect::<Result<_>>()?;
     let volume = all.first().and_then(|pair| pair.database.parent()).unwrap_or(Path::new("")).to_owned();
-    Ok(Pairs { all, common: None, description: None, in_pod: false, volume })
+    let protection = protection(&args.recipient, "--recipient")?;
+    Ok(Pairs { all, protection, common: None, description: None, in_pod: false, volume })
 }
 
 fn described(args: &Selection) -> Result<Pairs> {
@@ -91,11 +95,12 @@ fn described(args: &Selection) -> Result<Pairs> {
     sources.flags.cluster = args.cluster.clone().map(|name| Layer::flag("--cluster", name));
     sources.flags.app = args.app.clone().map(|name| Layer::flag("--app", name));
     let description = sources.resolve()?;
-    if description.encrypt.is_some() {
-        bail!(
-            "encrypt: this version writes no sealed replicas, and it does not write plain ones where recipients are named"
-        );
-    }
+    ensure!(
+        args.recipient.is_empty(),
+        "--recipient goes with databases and URLs; the description has encrypt.recipients"
+    );
+    let recipients = description.encrypt.as_ref().map(|e| e.recipients.as_slice()).unwrap_or_default();
+    let protection = protection(recipients, "encrypt.recipients")?;
     let mut pairs = Vec::new();
     for database in description.databases.iter().filter(|d| d.profile.is_backed_up()) {
         let many = database.is_pattern() || description.locate(&database.path).is_dir();
@@ -125,7 +130,7 @@ fn described(args: &Selection) -> Result<Pairs> {
     );
     let common = description.replica.as_deref().map(StoreUrl::parse).transpose()?;
     let (volume, in_pod) = (description.root.clone(), sources.in_pod());
-    Ok(Pairs { all: pairs, common, description: Some(description), in_pod, volume })
+    Ok(Pairs { all: pairs, protection, common, description: Some(description), in_pod, volume })
 }
 
 /// A pattern, or everything in a directory; each database has its own replica below the common one, by its path.
@@ -141,6 +146,13 @@ fn search(description: &Description, database: &protect::Database) -> Found {
         None => false,
     };
     Found { root: description.root.clone(), directory, pattern, fill: Fill(Arc::new(fill)) }
+}
+
+fn protection(recipients: &[String], place: &str) -> Result<Protection> {
+    if recipients.is_empty() {
+        return Ok(Protection::Plain);
+    }
+    Ok(Protection::Sealed(Recipients::from_list(recipients, place)?))
 }
 
 fn file_name(path: &Path) -> String {

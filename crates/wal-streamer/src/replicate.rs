@@ -131,6 +131,7 @@ pub(crate) async fn run(args: Replicate) -> Result<Exit, Failure> {
 }
 
 fn targets(pairs: Pairs, args: &Replicate, handover: Option<&Handover>) -> Vec<Target> {
+    let protection = pairs.protection;
     let target = |pair: pairs::Pair| {
         let writer = Config {
             claim: claim(handover, &pair.identity.database),
@@ -143,6 +144,7 @@ fn targets(pairs: Pairs, args: &Replicate, handover: Option<&Handover>) -> Vec<T
             once: args.once,
             convert_to_wal: args.convert_to_wal,
             upkeep: Some(pair.policy),
+            protection: protection.clone(),
             l0_retention: L0_RETENTION,
         };
         let found = pair.found.map(|found| with_claims(found, handover.cloned()));

@@ -3,6 +3,7 @@
 use super::found;
 use super::stores::Stores;
 use crate::cli;
+use crate::identity;
 use door::Failure;
 use file_replica::restore::{Options, Policy};
 use file_replica::{Filter, RelPath};
@@ -16,6 +17,12 @@ pub(crate) struct Part {
     /// Its path there; of one that a pattern or a directory stands for, its own relative to the root.
     pub(crate) path: String,
     pub(crate) work: Work,
+}
+
+/// How replicas are written, and what opens them.
+struct Keys {
+    protection: Protection,
+    identities: Option<Arc<Identities>>,
 }
 
 /// What is brought into place.
@@ -35,14 +42,18 @@ impl Work {
 
 /// The parts. Stores are asked where a pattern or a directory stands for databases that the volume may have lost.
 pub(crate) async fn parts(args: &cli::Init, description: &Description) -> Result<Vec<Part>, Failure> {
-    if description.encrypt.is_some() && description.databases.iter().any(|d| d.profile.is_backed_up()) {
-        return Err(Failure::usage(
-            "encrypt: this version restores no sealed replicas of databases into pods, and it writes no plain ones where recipients are named",
-        ));
-    }
+    let keys = Keys {
+        protection: match &description.encrypt {
+            Some(encrypt) => Protection::Sealed(
+                Recipients::from_list(&encrypt.recipients, "encrypt.recipients").map_err(Failure::usage)?,
+            ),
+            None => Protection::Plain,
+        },
+        identities: identity::if_there(args.identity.as_deref())?,
+    };
     let mut stores = Stores::new(description)?;
-    let mut parts = databases(args, description, &mut stores).await?;
-    let trees = trees(args, description, &mut stores, &parts).await?;
+    let mut parts = databases(args, description, &keys, &mut stores).await?;
+    let trees = trees(args, description, &keys, &mut stores, &parts).await?;
     parts.extend(trees);
     Ok(parts)
 }
@@ -50,6 +61,7 @@ pub(crate) async fn parts(args: &cli::Init, description: &Description) -> Result
 async fn databases(
     args: &cli::Init,
     description: &Description,
+    keys: &Keys,
     stores: &mut Stores,
 ) -> Result<Vec<Part>, Failure> {
     let integrity = match description.restore.integrity {
@@ -58,7 +70,12 @@ async fn databases(
         protect::Integrity::Full => Integrity::Full,
     };
     // One budget: all restores of the pod together stay within the memory of the container (P7).
-    let options = RestoreOptions { integrity, budget: Budget::default(), ..RestoreOptions::default() };
+    let options = RestoreOptions {
+        integrity,
+        budget: Budget::default(),
+        identities: keys.identities.clone(),
+        ..RestoreOptions::default()
+    };
     let mut parts = Vec::new();
     for (name, url) in found::names(args, description, stores).await? {
         let replica = stores.open(&url).await?;
@@ -77,6 +94,7 @@ async fn databases(
                 at: description.restore.at_unix_ms,
                 integrity,
                 options: options.clone(),
+                protection: keys.protection.clone(),
             })),
             path: name,
         });
@@ -87,19 +105,10 @@ async fn databases(
 async fn trees(
     args: &cli::Init,
     description: &Description,
+    keys: &Keys,
     stores: &mut Stores,
     databases: &[Part],
 ) -> Result<Vec<Part>, Failure> {
-    let identities = match &args.identity {
-        Some(path) => Some(Arc::new(Identities::from_file(path).map_err(Failure::usage)?)),
-        None => None,
-    };
-    let protection = match &description.encrypt {
-        Some(encrypt) => Protection::Sealed(
-            Recipients::from_list(&encrypt.recipients, "encrypt.recipients").map_err(Failure::usage)?,
-        ),
-        None => Protection::Plain,
-    };
     let shared = Options::default();
     let mut parts = Vec::new();
     for files in &description.files {
@@ -126,8 +135,8 @@ async fn trees(
                 mode: description.restore.mode,
                 at: description.restore.at_unix_ms,
                 policy: Policy::from(args.on_conflict),
-                protection: protection.clone(),
-                identities: identities.clone(),
+                protection: keys.protection.clone(),
+                identities: keys.identities.clone(),
                 options: Options { filter, ..shared.clone() },
                 writer: concat!("restore ", env!("CARGO_PKG_VERSION")).into(),
             })),

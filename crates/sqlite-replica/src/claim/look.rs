@@ -2,16 +2,17 @@
 
 use crate::catalogue::Catalogue;
 use crate::error::Result;
-use crate::identity::{Identity, Lineage};
-use crate::restore::read_header;
-use crate::write::Remote;
+use crate::identity::{Identity, Lineage, other_form};
+use crate::restore::read_head;
+use crate::upkeep::CLAIM_SIZE;
+use crate::write::{Form, Remote};
 use ltx::{Extension, Header};
 use store::Store;
 
 /// The observation.
 pub(crate) struct Seen {
     pub(crate) remote: Remote,
-    /// Header of the newest file.
+    /// Header of the newest file; of a sealed one what is clear of it.
     pub(crate) header: Option<Header>,
     /// Everything it holds.
     pub(crate) catalogue: Catalogue,
@@ -24,17 +25,29 @@ impl Seen {
     }
 }
 
-/// Looks; a replica of another identity is refused (P4), an unreachable store is an error (P6).
-pub(crate) async fn look(store: &Store, identity: Option<&Identity>) -> Result<Seen> {
+/// Looks; a replica of another identity or of another form is refused (P4), an unreachable store is an error (P6).
+pub(crate) async fn look(store: &Store, identity: Option<&Identity>, form: Option<&Form>) -> Result<Seen> {
     let catalogue = Catalogue::load(store).await?;
     let lineage = if catalogue.has_lineage { Lineage::load(store).await? } else { None };
     if let (Some(lineage), Some(identity)) = (&lineage, identity) {
         lineage.check(identity)?;
     }
+    if let (Some(lineage), Some(form)) = (&lineage, form) {
+        lineage.check_form(form)?;
+    }
     let newest = catalogue.newest();
     let last = catalogue.entries.iter().filter(|e| Some(e.name.max) == newest).min_by_key(|e| e.level);
     let header = match last {
-        Some(entry) => Some(read_header(store, entry).await?),
+        Some(entry) => {
+            let head = read_head(store, entry).await?;
+            // A claim has no pages to seal. Anything else has the form of the replica, whatever wrote it.
+            let told = entry.size != CLAIM_SIZE;
+            if let Some(form) = form.filter(|form| told && form.is_sealed() != head.sealed) {
+                tracing::debug!(key = entry.key, ?form, "the newest file is of another form");
+                return Err(other_form(head.sealed));
+            }
+            Some(head.header)
+        }
         None => None,
     };
     let stamp = header.as_ref().and_then(|h| Extension::from_reserved(&h.reserved));

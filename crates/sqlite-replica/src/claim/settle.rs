@@ -2,11 +2,14 @@
 
 use crate::claim::take::put;
 use crate::error::Result;
-use crate::state::{Record, StateDir};
+use crate::state::{Intent, Record, StateDir};
 use crate::table::PageTable;
 use crate::upkeep::kept_sync;
-use crate::write::stage;
-use ltx::Txid;
+use crate::write::{Form, stage};
+use ltx::{Extension, HEADER_SIZE, Header, Txid};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use store::Store;
 
 /// What became of the object that was under way.
@@ -25,18 +28,23 @@ pub(crate) async fn settle(
     record: &mut Record,
     table: &mut PageTable,
     resend: bool,
+    form: &Form,
 ) -> Result<Settled> {
     let Some(intent) = record.intent.clone() else { return Ok(Settled::Yes) };
     if let Some(staged) = &intent.staged {
         let txid = Txid::new(intent.txid).expect("intents have a TXID");
         // A confirmed file moves to the spool before its confirmation is on the disk.
-        let mut at = state.staged();
-        let mut body = stage::reread(&at, staged)?;
-        if body.is_none() {
-            at = kept_sync(state.dir(), txid);
-            body = stage::reread(&at, staged)?;
-        }
-        let Some(body) = body else { return Ok(Settled::Lost) };
+        let kept = kept_sync(state.dir(), txid, staged);
+        let found = match staged.apart {
+            true => form
+                .reread(&state.object(), staged)?
+                .zip([state.staged(), kept].into_iter().find(|at| is_of(at, &intent))),
+            false => match form.reread(&state.staged(), staged)? {
+                Some(body) => Some((body, state.staged())),
+                None => form.reread(&kept, staged)?.map(|body| (body, kept)),
+            },
+        };
+        let Some((body, at)) = found else { return Ok(Settled::Lost) };
         stage::apply(&at, table)?;
         if resend {
             let timestamp_ms = record.mark.expect("a plan to resume has a mark").timestamp_ms;
@@ -46,4 +54,13 @@ pub(crate) async fn settle(
     record.confirmed = intent.txid;
     record.intent = None;
     Ok(Settled::Yes)
+}
+
+/// Whether a file in plain text is what the object of this intent was made of: it has its write id, and is whole.
+fn is_of(path: &Path, intent: &Intent) -> bool {
+    let mut head = [0; HEADER_SIZE];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    let header = read.ok().and_then(|()| Header::from_bytes(&head).ok());
+    let stamp = header.and_then(|header| Extension::from_reserved(&header.reserved));
+    stamp.is_some_and(|stamp| stamp.write_id == intent.write_id) && stage::prove(path).is_ok()
 }

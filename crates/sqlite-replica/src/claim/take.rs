@@ -2,12 +2,12 @@
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::identity::{FORMAT, Identity, Lineage};
+use crate::identity::{Identity, Lineage};
 use crate::layout::Layout;
 use crate::state::{Intent, Mark, Record, StateDir};
 use crate::table::PageTable;
 use crate::write::stage::{self, Next};
-use crate::write::{Body, options};
+use crate::write::{Body, Form, options};
 use clock::{Clock, IdGen};
 use ltx::{Extension, Txid};
 use sqlite_tail::Position;
@@ -19,6 +19,7 @@ pub(crate) struct Claims<'a> {
     pub(crate) store: &'a Store,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) ids: &'a dyn IdGen,
+    pub(crate) form: &'a Form,
 }
 
 /// A stamp with a new write id.
@@ -38,13 +39,8 @@ pub(crate) async fn first(
 ) -> Result<()> {
     // Remembered before it is created, so that a crash in between leaves a claim this volume can finish.
     state.save(record.clone(), true)?;
-    let lineage = Lineage {
-        format: FORMAT,
-        lineage: format!("{:016x}", record.lineage),
-        identity: identity.clone(),
-        created: clock::format_unix_ms(with.clock.unix_ms()),
-    };
-    lineage.create(with.store).await
+    let created = clock::format_unix_ms(with.clock.unix_ms());
+    Lineage::new(record.lineage, identity, created, with.form.is_sealed()).create(with.store).await
 }
 
 /// The state of the replica that a claim stands on.
@@ -72,14 +68,16 @@ pub(crate) async fn take(
     let path = state.staged();
     let (batch, table) = (Batch::new(state.dir(), before.page_size), PageTable::open(&state.table())?);
     // No page changes, so none is asked for: the size stays what it was.
-    let (staged, mark) = stage::stage(&path, &batch, &table, &before, &next, |_, page| {
+    let (plain, mark) = stage::stage(&path, &batch, &table, &before, &next, |_, page| {
         page.fill(0);
         Ok(())
     })?;
+    let staged = with.form.claim(&plain, &state.object())?;
     record.intent = Some(Intent { txid: txid.get(), write_id: stamp.write_id, staged: Some(staged.clone()) });
     record.mark = ground.tabulated.then_some(mark);
     state.save(record.clone(), true)?;
-    let body = stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
+    let path = state.sent(&staged);
+    let body = with.form.reread(&path, &staged)?.ok_or_else(|| Error::Io {
         path,
         doing: "read back the staged file",
         source: std::io::Error::other("it is not what was written"),
@@ -100,11 +98,5 @@ pub(crate) async fn put(
 ) -> Result<()> {
     let key = Layout::of(store.kind()).sync_key(txid);
     let options = options(timestamp_ms, write_id);
-    match body {
-        Body::Bytes(bytes) => store.commit(&key, bytes, &options).await?,
-        Body::File { path, size } => {
-            store.commit_stream(&key, move || crate::write::chunks(&path), Some(size), &options).await?
-        }
-    };
-    Ok(())
+    body.commit(store, &key, &options).await.map(drop)
 }

@@ -17,7 +17,7 @@ pub async fn unlock(
     clock: &dyn Clock,
     ids: &dyn IdGen,
 ) -> Result<Claim> {
-    let seen = look(store, identity).await?;
+    let seen = look(store, identity, None).await?;
     let (Some(newest), Some(header)) = (seen.remote.newest, seen.header) else {
         return Err(Error::Nothing {
             what: "the replica holds no file, so there is no claim to take over".into(),

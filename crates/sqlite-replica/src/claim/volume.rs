@@ -5,10 +5,11 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::state::{Data, Inherited, Mark, Record, StateDir, WalPosition};
 use crate::table::PageTable;
-use crate::write::{Plan, decide, stranger};
+use crate::write::{Form, Plan, decide, stranger};
 use clock::{Clock, IdGen};
 use ltx::checksum::{Rolling, page_checksum};
 use ltx::{Header, PageSize};
+use seal::Protection;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -38,6 +39,8 @@ pub struct Claimant<'a> {
     pub clock: &'a dyn Clock,
     /// Lineages and write ids.
     pub ids: &'a dyn IdGen,
+    /// Sealed for recipients, or plain.
+    pub protection: &'a Protection,
 }
 
 impl Claimant<'_> {
@@ -46,11 +49,12 @@ impl Claimant<'_> {
     /// again. Refuses, as a writer's start does, where `Kept` data is not known to continue the replica.
     pub async fn claim(&self, database: &Path, basis: Basis) -> Result<Claim> {
         let mut state = StateDir::open(&StateDir::path_for(database))?;
-        let seen = look(self.store, Some(self.identity)).await?;
+        let form = Form::new(self.protection);
+        let seen = look(self.store, Some(self.identity), Some(&form)).await?;
         let known = self.known(&state, basis)?;
         let mut record = known.clone().unwrap_or_else(|| Record::fresh(self.replica, self.identity));
         let epoch = seen.next_epoch(state.record().map_or(0, |r| r.epoch));
-        let with = Claims { store: self.store, clock: self.clock, ids: self.ids };
+        let with = Claims { store: self.store, clock: self.clock, ids: self.ids, form: &form };
         record.fenced = None;
         let data = if basis == Basis::Kept { Data::Unknown } else { Data::Missing };
         let image = basis == Basis::Forced;
@@ -82,7 +86,8 @@ impl Claimant<'_> {
         };
         let mut resumes = matches!(plan, Some(Plan::Resume { .. }));
         if let Some(Plan::Resume { resend, .. }) = plan {
-            resumes = settle(self.store, &state, &mut record, &mut table, resend).await? == Settled::Yes;
+            resumes =
+                settle(self.store, &state, &mut record, &mut table, resend, &form).await? == Settled::Yes;
         }
         let mut mark = record.mark.filter(|_| resumes);
         if plan.is_none() && basis == Basis::Kept && database.exists() {
@@ -145,7 +150,8 @@ impl Claimant<'_> {
         }
         let mut table = PageTable::open(&state.table())?;
         let mark = tabulate(database, &mut table, inherited.timestamp_ms)?;
-        if mark.rolling != inherited.rolling {
+        // Not known where a foreign writer or a claim of a sealed replica was the newest file; the restore has proven it.
+        if inherited.rolling != 0 && mark.rolling != inherited.rolling {
             return Err(Error::Integrity {
                 path: database.to_owned(),
                 what: "what was restored is not the state of the claim".into(),

@@ -15,6 +15,7 @@ use crate::restore::plan::RestorePlan;
 use crate::restore::points::points;
 use crate::restore::progress::Progress;
 use crate::restore::recover::{Goal, Recovery};
+use crate::restore::sealed::check_identity;
 use clock::{Clock, IdGen};
 use ltx::Txid;
 use serde::Serialize;
@@ -106,6 +107,14 @@ pub async fn drill(
         (newest, _) => newest?,
     };
     let lineage = if catalogue.has_lineage { Lineage::load(store).await? } else { None };
+    // A missing or wrong identity is no finding about the replica, and is not recorded as one.
+    if lineage.as_ref().is_some_and(|lineage| lineage.sealed)
+        && let Some(plan) = RestorePlan::furthest(&catalogue, None)
+        && let Err(error @ Error::Refused { .. }) =
+            check_identity(&options.restore.fetch(store, progress.clone()), &plan).await
+    {
+        return Err(error);
+    }
     let dir = tempfile::tempdir_in(&options.scratch)
         .map_err(Error::io(&options.scratch, "create a scratch directory in"))?;
     let older = (all.len() > 1).then(|| all[(ids.next_u64() % (all.len() as u64 - 1)) as usize].txid);

@@ -8,13 +8,14 @@ use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::budget::Budget;
 use crate::restore::integrity::{self, Integrity};
-use crate::restore::object::{Fetch, Pages, blocking, read_header};
+use crate::restore::object::{Fetch, Pages, blocking};
 use crate::restore::plan::RestorePlan;
 use crate::restore::progress::Progress;
 use crate::restore::proof::Proof;
 use crate::restore::target::{Target, parent};
 use futures::{StreamExt, TryStreamExt};
 use ltx::{Extension, Header};
+use seal::Identities;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,17 +30,30 @@ pub struct RestoreOptions {
     pub parallelism: usize,
     /// Memory; shared by restores that run side by side.
     pub budget: Budget,
+    /// What opens sealed objects; `None` where nobody has a key.
+    pub identities: Option<Arc<Identities>>,
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
-        RestoreOptions { integrity: Integrity::Quick, parallelism: 8, budget: Budget::default() }
+        RestoreOptions {
+            integrity: Integrity::Quick,
+            parallelism: 8,
+            budget: Budget::default(),
+            identities: None,
+        }
     }
 }
 
 impl RestoreOptions {
     pub(crate) fn fetch(&self, store: &Store, progress: Arc<Progress>) -> Fetch {
-        Fetch { store: store.clone(), budget: self.budget.clone(), parallelism: self.parallelism, progress }
+        Fetch {
+            store: store.clone(),
+            budget: self.budget.clone(),
+            parallelism: self.parallelism,
+            progress,
+            identities: self.identities.clone(),
+        }
     }
 }
 
@@ -69,8 +83,8 @@ pub async fn restore(
     progress: Arc<Progress>,
 ) -> Result<Restored> {
     let newest = plan.newest();
-    let header = read_header(store, newest).await?;
     let fetch = options.fetch(store, progress.clone());
+    let header = fetch.header(plan).await?;
     let target = match Target::create(output, header.page_size.bytes(), header.commit) {
         Ok(target) => Arc::new(target),
         Err(full) => {

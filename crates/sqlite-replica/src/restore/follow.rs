@@ -12,7 +12,7 @@ mod standby;
 use crate::catalogue::{Catalogue, Entry};
 use crate::error::{Error, Result};
 use crate::restore::execute::{RestoreOptions, assemble};
-use crate::restore::object::{Fetch, Pages, blocking, read_header};
+use crate::restore::object::{Fetch, Pages, blocking};
 use crate::restore::plan::RestorePlan;
 use crate::restore::progress::Progress;
 use crate::restore::proof::Proof;
@@ -84,7 +84,8 @@ impl Follower {
             None => (RestorePlan::new(&catalogue, None)?, true),
         };
         let end = plan.newest();
-        let header = read_header(&self.store, end).await?;
+        let fetch = self.options.fetch(&self.store, Arc::new(Progress::default()));
+        let header = fetch.header(&plan).await?;
         let pages = self.apply(&plan, &header, bridged).await?;
         self.at = end.name.max;
         Ok(Some(Applied {

@@ -25,13 +25,16 @@ use crate::restore::occupied;
 use crate::restore::plan::RestorePlan;
 use crate::restore::progress::Progress;
 use crate::restore::recover::{Goal, Recovery};
+use crate::restore::sealed::check_identity;
 use crate::restore::target::parent;
 use crate::state::StateDir;
+use crate::write::Form;
 use aside::set_aside;
 use clock::{Clock, IdGen, UnixMs};
 use ltx::Txid;
 use protect::RestoreMode;
 use protect::handover::Outcome;
+use seal::Protection;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,8 +59,10 @@ pub struct Task {
     pub at: Option<UnixMs>,
     /// How local data and the result are checked.
     pub integrity: Integrity,
-    /// Requests and memory.
+    /// Requests and memory, and what opens a sealed replica.
     pub options: RestoreOptions,
+    /// How the replica is written.
+    pub protection: Protection,
 }
 
 /// What came of it.
@@ -84,14 +89,33 @@ struct Look {
     bytes: u64,
     lineage: u64,
     catalogue: Catalogue,
+    /// It can be opened with an identity only.
+    sealed: bool,
     /// Why the store could not be asked, or the replica cannot give anything back.
     trouble: Option<Error>,
     state_dir: PathBuf,
 }
 
+impl Look {
+    /// Refuses to restore a sealed replica without the identity that opens it, before anything is claimed.
+    async fn may_open(&self, task: &Task, plan: &RestorePlan, progress: &Arc<Progress>) -> Result<()> {
+        if !self.sealed {
+            return Ok(());
+        }
+        check_identity(&task.options.fetch(&task.store, progress.clone()), plan).await
+    }
+}
+
 /// Does it. A retriable error means that the store could not be asked: the caller decides how long it goes on trying.
 pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Arc<Progress>) -> Result<Done> {
-    let claimant = Claimant { store: &task.store, replica: &task.url, identity: &task.identity, clock, ids };
+    let claimant = Claimant {
+        store: &task.store,
+        replica: &task.url,
+        identity: &task.identity,
+        clock,
+        ids,
+        protection: &task.protection,
+    };
     let look = look(task).await?;
     let action = decide(&look.observed);
     tracing::debug!(database = %task.database.display(), observed = ?look.observed, ?action, "decided");
@@ -119,7 +143,8 @@ pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Ar
         }
         Action::Restore => {
             // Proven restorable before anything is claimed or moved, as far as a listing goes.
-            RestorePlan::new(&look.catalogue, None)?;
+            let plan = RestorePlan::new(&look.catalogue, None)?;
+            look.may_open(task, &plan, progress).await?;
             begin(&look.state_dir)?;
             let made = claim(task, &claimant, Basis::Restored).await?;
             let goal = Txid::new(made.txid).map_or(Goal::Newest, Goal::Txid);
@@ -131,6 +156,7 @@ pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Ar
         Action::RestoreAt => {
             let at = task.at.expect("only a named point is restored by name");
             let way = Recovery::new(&task.store, look.catalogue.clone(), false).way(Goal::Time(at)).await?;
+            look.may_open(task, &way.plan, progress).await?;
             begin(&look.state_dir)?;
             let made = claim(task, &claimant, Basis::Forced).await?;
             bring(task, &look, Goal::Txid(way.wanted), &mut done, clock, progress).await?;
@@ -193,6 +219,7 @@ async fn look(task: &Task) -> Result<Look> {
         bytes: found.bytes,
         lineage: record.as_ref().map_or(0, |r| r.lineage),
         catalogue: Catalogue::default(),
+        sealed: false,
         trouble: None,
         state_dir,
     };
@@ -214,6 +241,7 @@ async fn look(task: &Task) -> Result<Look> {
                 };
             }
             look.observed.replica = replica;
+            look.sealed = lineage.is_some_and(|lineage| lineage.sealed);
             look.catalogue = catalogue;
         }
         Err(error @ Error::Store(_)) => look.trouble = Some(error),
@@ -228,6 +256,7 @@ async fn replica(task: &Task) -> Result<(Catalogue, Option<Lineage>)> {
     let lineage = if catalogue.has_lineage { Lineage::load(&task.store).await? } else { None };
     if let Some(lineage) = &lineage {
         lineage.check(&task.identity)?;
+        lineage.check_form(&Form::new(&task.protection))?;
     }
     if catalogue.has_generations && catalogue.entries.is_empty() {
         return Err(Error::Refused {

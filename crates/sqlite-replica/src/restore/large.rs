@@ -3,6 +3,7 @@
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::object::{Fetch, Pages, blocking, check, damaged};
+use crate::restore::sealed;
 use futures::{StreamExt, TryStreamExt};
 use ltx::{
     HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, PageSize, Piece, TRAILER_SIZE, decode_run,
@@ -30,6 +31,9 @@ pub(super) async fn decode<P: Pages>(
     pages: &Arc<P>,
 ) -> Result<()> {
     let (head, _) = fetch.part(file, 0..HEADER_SIZE as u64).await?;
+    if seal::is_sealed(&head) {
+        return sealed::stream(fetch, file, page_size, pages).await;
+    }
     let head: [u8; HEADER_SIZE] = head[..].try_into().map_err(|_| short(file))?;
     let header = Header::from_bytes(&head).map_err(Error::ltx(&file.key))?;
     check(file, &header, page_size)?;

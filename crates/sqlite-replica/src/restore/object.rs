@@ -3,15 +3,17 @@
 //! Opening fetches a small object whole and, so that it can be done ahead of its turn, nothing of a large one; [`Fetch::pages`]
 //! decodes, verifies every checksum on the way and hands each page to a [`Pages`]. A page is handed over before the end of its
 //! object is verified: whoever collects pages throws them away if this fails (P2). Damage is an [`Error::Object`] that names the
-//! object, or an [`Error::Ltx`] whose place is its key.
+//! object, or an [`Error::Ltx`] whose place is its key. Whether an object is sealed its first bytes say, and nothing else is asked.
 
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::budget::{Budget, Taken};
-use crate::restore::large;
 use crate::restore::progress::Progress;
+use crate::restore::{large, sealed};
+use crate::sealed::header_of;
 use bytes::Bytes;
 use ltx::{Decoder, HEADER_SIZE, Header, PageSize};
+use seal::Identities;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -42,6 +44,8 @@ pub(crate) struct Fetch {
     /// Requests in flight.
     pub(crate) parallelism: usize,
     pub(crate) progress: Arc<Progress>,
+    /// What opens sealed objects.
+    pub(crate) identities: Option<Arc<Identities>>,
 }
 
 /// An object whose turn has come, or will.
@@ -74,10 +78,13 @@ impl Fetch {
         let done = match whole {
             None => large::decode(self, &entry, page_size, pages).await,
             Some((bytes, taken)) => {
-                let (entry, pages) = (entry.clone(), pages.clone());
+                let (entry, pages, identities) = (entry.clone(), pages.clone(), self.identities.clone());
                 blocking(move || {
                     let _taken = taken;
-                    small(&entry, &bytes, page_size, &*pages)
+                    match seal::is_sealed(&bytes) {
+                        true => sealed::decode(&bytes[..], &entry, identities.as_deref(), page_size, &*pages),
+                        false => small(&entry, &bytes, page_size, &*pages),
+                    }
                 })
                 .await
             }
@@ -130,17 +137,33 @@ pub(crate) fn check(entry: &Entry, header: &Header, page_size: Option<PageSize>)
     }
 }
 
-/// The header of an object: one ranged GET.
+/// The beginning of an object, as far as everyone may read it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// Of a sealed object without its rolling checksum.
+    pub(crate) header: Header,
+    pub(crate) sealed: bool,
+}
+
+/// The header of an object: one ranged GET. Of a sealed one it is the clear part, whose rolling checksum is 0.
 pub async fn read_header(store: &Store, entry: &Entry) -> Result<Header> {
+    Ok(read_head(store, entry).await?.header)
+}
+
+/// As [`read_header`], and whether it is sealed.
+pub(crate) async fn read_head(store: &Store, entry: &Entry) -> Result<Head> {
     let short = |size: u64| damaged(entry, format!("{size} bytes are too few for a header"));
     // Not asked for what is not there: a store answers a range of an empty object with an error of its own.
     if entry.size < HEADER_SIZE as u64 {
         return Err(short(entry.size));
     }
-    let bytes =
-        store.get_bytes(&entry.key, Some(0..HEADER_SIZE as u64)).await.map_err(|e| missing(e, entry))?;
-    let bytes: [u8; HEADER_SIZE] = bytes[..].try_into().map_err(|_| short(bytes.len() as u64))?;
-    Ok(Header::from_bytes(&bytes).map_err(Error::ltx(&entry.key))?.header)
+    let range = 0..entry.size.min(seal::CLEAR_BYTES as u64);
+    let bytes = store.get_bytes(&entry.key, Some(range)).await.map_err(|e| missing(e, entry))?;
+    if seal::is_sealed(&bytes) {
+        return Ok(Head { header: header_of(&bytes, &entry.key)?, sealed: true });
+    }
+    let bytes = bytes.first_chunk::<HEADER_SIZE>().ok_or_else(|| short(bytes.len() as u64))?;
+    Ok(Head { header: Header::from_bytes(bytes).map_err(Error::ltx(&entry.key))?.header, sealed: false })
 }
 
 /// Damage of one object.

@@ -54,7 +54,7 @@ pub(crate) async fn first_wrong(fetch: &Fetch, plan: &RestorePlan, dir: &Path) -
     };
     let (mut page_size, mut last): (_, Option<Txid>) = (None, None);
     for entry in &plan.files {
-        let header = read_header(&fetch.store, entry).await?;
+        let header = fetch.header_of(entry).await?;
         let stamp = Extension::from_reserved(&header.reserved);
         if let (Some(ours), Some(stamp)) = (lineage, stamp)
             && ours != stamp.lineage

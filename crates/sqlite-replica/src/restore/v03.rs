@@ -203,14 +203,13 @@ pub async fn restore(
     plan: &Plan,
     output: &Path,
     integrity: Integrity,
-    identities: Option<seal::Identities>,
+    identities: Option<Arc<seal::Identities>>,
     progress: &Arc<Progress>,
 ) -> Result<Restored> {
-    let identities = Arc::new(identities);
     let target = Target::blank(output)?;
     let mut database = apply::Database::new(target.file(), target.temp())?;
     let snapshot = spool::fetch(store, &plan.snapshot, parent(output), progress).await?;
-    let mut opened = spool::unpack(&plan.snapshot.key, snapshot, &identities)?;
+    let mut opened = spool::unpack(&plan.snapshot.key, snapshot, identities.as_deref())?;
     database = blocking(move || database.begin(&mut opened)).await?;
     let mut at = 0;
     while at < plan.segments.len() {
@@ -219,7 +218,7 @@ pub async fn restore(
         let mut wal = spool::Wal::new(parent(output))?;
         for segment in &plan.segments[at..end] {
             let packed = spool::fetch(store, segment, parent(output), progress).await?;
-            let mut opened = spool::unpack(&segment.key, packed, &identities)?;
+            let mut opened = spool::unpack(&segment.key, packed, identities.as_deref())?;
             let (offset, key) = (segment.offset, segment.key.clone());
             wal = blocking(move || {
                 if wal.len() != offset {

@@ -10,11 +10,12 @@ use crate::error::{Error, Result};
 use crate::proven::How;
 use crate::restore::execute::{Discard, RestoreOptions, assemble, conclude};
 use crate::restore::integrity::Integrity;
-use crate::restore::object::{Fetch, Pages, read_header};
+use crate::restore::object::{Fetch, Pages};
 use crate::restore::plan::RestorePlan;
 use crate::restore::progress::Progress;
 use crate::restore::proof::Proof;
 use crate::restore::recover::{Finding, Goal, Recovery};
+use crate::restore::unopened::unopened;
 use ltx::Txid;
 use std::collections::BTreeSet;
 use std::io;
@@ -88,6 +89,11 @@ pub async fn verify(
         Err(error) => return Err(error),
     }
     let newest = catalogue.newest().expect("a plan without files is an error above");
+    if options.restore.identities.is_none()
+        && let Some(found) = unopened(store, &catalogue, options, &holes, progress).await?
+    {
+        return Ok(found);
+    }
     let fetch = options.restore.fetch(store, progress.clone());
     let mut recovery = Recovery::new(store, catalogue.clone(), true);
     let mut read = BTreeSet::new();
@@ -146,7 +152,7 @@ pub async fn verify(
 /// Reads a chain as a restore would.
 async fn seen(fetch: &Fetch, plan: &RestorePlan, scratch: &Path) -> Result<Option<(Txid, i64, bool)>> {
     let newest = plan.newest();
-    let header = read_header(&fetch.store, newest).await?;
+    let header = fetch.header(plan).await?;
     let seen = Arc::new(Seen { proof: Proof::new(header.commit), scratch: scratch.to_owned() });
     assemble(fetch, plan, &header, &seen).await?;
     let proven = conclude(&header, &seen.proof, newest)?;

@@ -112,6 +112,16 @@ impl Holdings {
         self.files.contains_key(&(h.level, h.name.min, h.name.max))
     }
 
+    /// A file whose size is not the one that was known. Nothing is ever overwritten, so somebody else did that; who cannot open
+    /// what he stored sees at least this.
+    pub(crate) fn resized(&self, known: &Holdings) -> Option<(Holding, u64)> {
+        let mut both = self.files.iter().filter_map(|file| Some((file, known.files.get(file.0)?.0)));
+        both.find_map(|(file, before)| {
+            let now = holding(file);
+            (now.size != before).then_some((now, before))
+        })
+    }
+
     /// The file of one sync with exactly this name and size, unless it is an image.
     pub(crate) fn sync_file(&self, name: FileName, size: u64) -> Option<Holding> {
         let found = self.files.get_key_value(&(Level::SYNC, name.min, name.max)).map(holding)?;

@@ -9,7 +9,7 @@ use crate::restore::read_header;
 use crate::upkeep::compaction::CompactionPlan;
 use crate::upkeep::holdings::Holding;
 use crate::upkeep::remote::{RemoteFile, unwrap};
-use crate::write::{Body, Host, Parcel, offload, options, send};
+use crate::write::{Form, Host, Parcel, offload, options, send};
 use clock::Clock;
 use ltx::{Extension, HEADER_SIZE, Header, PageEncoding, SeekSpool, Stamp, merge_with};
 use std::fs::{self, File};
@@ -27,10 +27,8 @@ pub(crate) struct Merging {
     /// For each input where it lies on the volume, if it does.
     pub(crate) local: Vec<Option<PathBuf>>,
     pub(crate) scratch: PathBuf,
+    pub(crate) form: Form,
 }
-
-/// Results up to this size are sent from memory.
-const IN_MEMORY: u64 = 4 << 20;
 
 impl Merging {
     /// Merges and commits; gives the file, which lies at `scratch` still.
@@ -57,7 +55,7 @@ impl Merging {
         let scratch = self.scratch.clone();
         let name = self.plan.name();
         let key = layout.key(self.plan.to, name);
-        let (size, merged) = {
+        let merged = {
             let (scratch, place) = (scratch.clone(), key.clone());
             offload(&*self.host, move || merge_into(&scratch, readers, stamp, &place)).await?
         };
@@ -68,20 +66,16 @@ impl Merging {
             });
         }
         let write_id = Extension::from_reserved(&header.reserved).map_or([0; 6], |e| e.write_id);
-        let body = match size {
-            0..=IN_MEMORY => Body::Bytes(fs::read(&scratch).map_err(Error::io(&scratch, "read"))?.into()),
-            size => Body::File { path: scratch, size },
-        };
+        let (form, object) = (self.form, scratch.with_extension("object"));
+        let sealed = object.clone();
+        let body = offload(&*self.host, move || form.body(&scratch, &object)).await?;
+        let size = body.size();
         let options = options(merged.timestamp_ms, write_id);
-        send(
-            self.store.clone(),
-            Parcel { key, body, options },
-            None,
-            self.clock.clone(),
-            self.host.clone(),
-            None,
-        )
-        .await?;
+        let parcel = Parcel { key, body, options };
+        let sent = send(self.store.clone(), parcel, None, self.clock.clone(), self.host.clone(), None).await;
+        // Made anew if it is sent again; the merged file in plain text stays for the spool.
+        let _ = fs::remove_file(sealed);
+        sent?;
         let time_ms = super::store_now(&self.store, &*self.clock);
         Ok(Holding { level: self.plan.to, name, size, time_ms })
     }
@@ -99,13 +93,13 @@ fn merge_into(
     readers: Vec<Box<dyn Read + Send>>,
     stamp: Stamp,
     place: &str,
-) -> Result<(u64, Header)> {
+) -> Result<Header> {
     let dir = scratch.parent().expect("the scratch file has a directory");
     fs::create_dir_all(dir).map_err(Error::io(dir, "create"))?;
     let out = File::create(scratch).map_err(Error::io(scratch, "create"))?;
     let index = tempfile::tempfile_in(dir).map_err(Error::io(dir, "create the index spool in"))?;
     let index = SeekSpool::new(index).map_err(Error::io(dir, "use the index spool in"))?;
-    let (_, header, summary) = merge_with(readers, BufWriter::new(out), PageEncoding::Frame, stamp, index)
+    let (_, header, _) = merge_with(readers, BufWriter::new(out), PageEncoding::Frame, stamp, index)
         .map_err(|e| unwrap(place, e))?;
-    Ok((summary.size, header))
+    Ok(header)
 }

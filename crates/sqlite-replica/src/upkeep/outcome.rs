@@ -29,6 +29,7 @@ impl Upkeep {
                 self.reports.push(Report::Verified { how: How::Bytes, ok: true, through, finding: None });
             }
             Done::Resent(file) => {
+                self.spool.restored_as(file.level, file.name, file.size);
                 self.holdings.add(file);
                 self.reports.push(Report::Healed { by: Healing::Resent, txid: file.name.min.get() });
                 if self.resend.is_empty() {
@@ -106,6 +107,9 @@ impl Upkeep {
             .holdings
             .hole()
             .or_else(|| lost.map(|n| format!("TXID {n} was stored and cannot be restored any more")));
+        let resized = self.holdings.resized(&known);
+        let finding = finding
+            .or_else(|| resized.map(|(file, before)| format!("{file} was stored with {before} bytes")));
         self.reports.push(Report::Verified {
             how: How::Chain,
             ok: finding.is_none(),
@@ -119,6 +123,9 @@ impl Upkeep {
             && let Some(path) = self.spool.path(&h)
         {
             self.resend.push_back((h, path));
+        }
+        if resized.is_some() {
+            self.want("a file of the replica was changed");
         }
         if let Some(newest) = known.newest() {
             self.diagnose_up_to(newest, known.chain(newest));

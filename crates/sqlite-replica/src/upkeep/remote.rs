@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::sealed::locked;
 use crate::upkeep::holdings::Holding;
 use crate::write::{Host, offload};
 use bytes::{Buf, Bytes};
@@ -63,6 +64,13 @@ pub(crate) fn unwrap(place: &str, error: ltx::Error) -> Error {
 fn read_back(file: RemoteFile, name: ltx::FileName) -> Result<u64> {
     let key = file.key.clone();
     let failed = |e| unwrap(&key, e);
+    let mut head = [0; 32];
+    let mut file = file;
+    let have = read_full(&mut file, &mut head).map_err(|e| failed(ltx::Error::Io(e)))?;
+    if seal::is_sealed(&head[..have]) {
+        return Err(locked(&key));
+    }
+    let file = Read::chain(Read::take(io::Cursor::new(head), have as u64), file);
     let decoder = ltx::Decoder::new(file).map_err(failed)?;
     let header = *decoder.header();
     if (header.min_txid, header.max_txid) != (name.min, name.max) {
@@ -84,4 +92,17 @@ pub(crate) async fn prove(store: &Store, host: &Arc<dyn Host>, files: &[Holding]
         read += offload(&**host, move || read_back(remote, name)).await?;
     }
     Ok(read)
+}
+
+fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < into.len() {
+        match from.read(&mut into[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(have)
 }

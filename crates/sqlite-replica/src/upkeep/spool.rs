@@ -2,10 +2,12 @@
 //!
 //! `.highwater/<database>/spool/<level>/<name>`, by rename from the staged file; bounded in bytes. What does not fit is simply not
 //! kept: the levels then wait for the next snapshot instead of leaving a gap. The directory is a cache: deleting it costs
-//! requests or a snapshot, never data.
+//! requests or a snapshot, never data. Of a sealed replica the files are kept in plain text, as the database beside them is; their names
+//! end with `+<size as stored>`, since a file is known by that.
 
 use crate::error::{Error, Result};
 use crate::layout::Level;
+use crate::state::Staged;
 use crate::upkeep::holdings::Holding;
 use ltx::FileName;
 use std::collections::BTreeMap;
@@ -19,7 +21,14 @@ pub(crate) struct Spool {
     dir: PathBuf,
     bound: u64,
     bytes: u64,
-    files: BTreeMap<(Level, FileName), u64>,
+    files: BTreeMap<(Level, FileName), Kept>,
+}
+
+/// Bytes of a kept file: as it is stored, and here.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    stored: u64,
+    here: u64,
 }
 
 impl Spool {
@@ -37,9 +46,10 @@ impl Spool {
             };
             for entry in entries {
                 let entry = entry.map_err(Error::io(&dir, "list"))?;
-                let size = entry.metadata().map_err(Error::io(&dir, "stat a file in"))?.len();
-                if let Some(name) = entry.file_name().to_str().and_then(FileName::parse) {
-                    spool.bytes += size;
+                let here = entry.metadata().map_err(Error::io(&dir, "stat a file in"))?.len();
+                if let Some((name, stored)) = entry.file_name().to_str().and_then(parse) {
+                    let size = Kept { stored: stored.unwrap_or(here), here };
+                    spool.bytes += here;
                     spool.files.insert((level, name), size);
                 }
             }
@@ -54,12 +64,13 @@ impl Spool {
 
     /// Where a file lies, if it is kept.
     pub(crate) fn path(&self, h: &Holding) -> Option<PathBuf> {
-        (self.files.get(&(h.level, h.name)) == Some(&h.size)).then(|| self.place(h.level, h.name))
+        let kept = self.files.get(&(h.level, h.name)).filter(|kept| kept.stored == h.size)?;
+        Some(place(&self.dir, h.level, h.name, *kept))
     }
 
     /// Whether a file is kept.
     pub(crate) fn has(&self, h: &Holding) -> bool {
-        self.files.get(&(h.level, h.name)) == Some(&h.size)
+        self.files.get(&(h.level, h.name)).is_some_and(|kept| kept.stored == h.size)
     }
 
     /// Where merged files are put together.
@@ -69,10 +80,16 @@ impl Spool {
 
     /// Takes the file at `from` over by rename if it fits; true if so. It stays at `from` otherwise.
     pub(crate) fn keep(&mut self, from: &Path, h: &Holding) -> Result<bool> {
-        if self.bytes + h.size > self.bound {
+        let here = match fs::metadata(from) {
+            Ok(meta) => meta.len(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io(from, "stat")(e)),
+        };
+        if self.bytes + here > self.bound {
             return Ok(false);
         }
-        let to = self.place(h.level, h.name);
+        let kept = Kept { stored: h.size, here };
+        let to = place(&self.dir, h.level, h.name, kept);
         let dir = to.parent().expect("a place in the spool has a directory");
         if let Err(e) = fs::rename(from, &to) {
             if e.kind() != io::ErrorKind::NotFound {
@@ -85,9 +102,13 @@ impl Spool {
                 Err(e) => return Err(Error::io(&to, "keep")(e)),
             }
         }
-        self.bytes += h.size;
-        if let Some(before) = self.files.insert((h.level, h.name), h.size) {
-            self.bytes -= before;
+        self.bytes += here;
+        if let Some(before) = self.files.insert((h.level, h.name), kept) {
+            self.bytes -= before.here;
+            let old = place(&self.dir, h.level, h.name, before);
+            if old != to {
+                let _ = fs::remove_file(old);
+            }
         }
         Ok(true)
     }
@@ -96,10 +117,10 @@ impl Spool {
     pub(crate) fn drop_where(&mut self, gone: impl Fn(Level, FileName) -> bool) {
         let gone: Vec<_> = self.files.keys().copied().filter(|(level, name)| gone(*level, *name)).collect();
         for (level, name) in gone {
-            let size = self.files.remove(&(level, name)).unwrap_or(0);
-            self.bytes -= size;
+            let Some(kept) = self.files.remove(&(level, name)) else { continue };
+            self.bytes -= kept.here;
             // A file that stays is found again at the next start; until then it only takes room.
-            if let Err(error) = fs::remove_file(self.place(level, name)) {
+            if let Err(error) = fs::remove_file(place(&self.dir, level, name, kept)) {
                 tracing::debug!(%error, %name, "a kept file would not go");
             }
         }
@@ -107,7 +128,7 @@ impl Spool {
 
     /// What is kept; of unknown time.
     pub(crate) fn files(&self) -> impl Iterator<Item = Holding> + '_ {
-        self.files.iter().map(|(&(level, name), &size)| Holding { level, name, size, time_ms: 0 })
+        self.files.iter().map(|(&(level, name), kept)| Holding { level, name, size: kept.stored, time_ms: 0 })
     }
 
     /// Bytes kept.
@@ -116,18 +137,41 @@ impl Spool {
         self.bytes
     }
 
-    fn place(&self, level: Level, name: FileName) -> PathBuf {
-        place(&self.dir, level, name)
+    /// A kept file was stored again, and has another size there now.
+    pub(crate) fn restored_as(&mut self, level: Level, name: FileName, stored: u64) {
+        let Some(before) = self.files.get(&(level, name)).copied() else { return };
+        let now = Kept { stored, ..before };
+        let (from, to) = (place(&self.dir, level, name, before), place(&self.dir, level, name, now));
+        if from == to || fs::rename(from, to).is_ok() {
+            self.files.insert((level, name), now);
+        }
     }
 }
 
-fn place(dir: &Path, level: Level, name: FileName) -> PathBuf {
-    dir.join(level.0.to_string()).join(name.to_string())
+fn place(dir: &Path, level: Level, name: FileName, kept: Kept) -> PathBuf {
+    let dir = dir.join(level.0.to_string());
+    if kept.stored == kept.here {
+        dir.join(name.to_string())
+    } else {
+        dir.join(format!("{name}+{}", kept.stored))
+    }
 }
 
-/// Where the file of one sync is kept, if it is, in the state directory `state`.
-pub(crate) fn kept_sync(state: &Path, txid: ltx::Txid) -> PathBuf {
-    place(&state.join("spool"), Level::SYNC, FileName { min: txid, max: txid })
+/// The name of a kept file, and the size it was stored as where that is another than its own.
+fn parse(text: &str) -> Option<(FileName, Option<u64>)> {
+    match text.split_once('+') {
+        None => Some((FileName::parse(text)?, None)),
+        Some((name, stored)) => Some((FileName::parse(name)?, Some(stored.parse().ok()?))),
+    }
+}
+
+/// Where the file of one sync that was sent as `staged` is kept, if it is, in the state directory `state`.
+pub(crate) fn kept_sync(state: &Path, txid: ltx::Txid, staged: &Staged) -> PathBuf {
+    let dir = state.join("spool").join(Level::SYNC.0.to_string());
+    let name = FileName { min: txid, max: txid };
+    // A sealed object is never as long as what it was made of: the claim of a sealed replica is, and is named like that.
+    let plain = dir.join(name.to_string());
+    if staged.apart && !plain.exists() { dir.join(format!("{name}+{}", staged.size)) } else { plain }
 }
 
 #[cfg(test)]
@@ -153,9 +197,26 @@ mod tests {
         assert_eq!(spool.bytes(), 100);
         let mut again = Spool::open(tmp.path(), 100).unwrap();
         assert!(again.has(&sync(1, 60)) && again.has(&sync(3, 40)) && !again.has(&sync(3, 41)));
-        assert_eq!(again.path(&sync(1, 60)), Some(kept_sync(tmp.path(), Txid::FIRST)));
+        let staged = Staged { size: 60, sha256: String::new(), apart: false };
+        assert_eq!(again.path(&sync(1, 60)), Some(kept_sync(tmp.path(), Txid::FIRST, &staged)));
         again.drop_where(|_, name| name.max <= Txid::FIRST);
         assert_eq!(again.bytes(), 40);
-        assert!(!kept_sync(tmp.path(), Txid::FIRST).exists());
+        assert!(!kept_sync(tmp.path(), Txid::FIRST, &staged).exists());
+    }
+
+    #[test]
+    fn a_file_that_is_stored_sealed_is_known_by_its_size_there() {
+        let tmp = tempfile::tempdir().unwrap();
+        let staged = tmp.path().join("staged.ltx");
+        fs::write(&staged, [0; 60]).unwrap();
+        let mut spool = Spool::open(tmp.path(), 100).unwrap();
+        assert!(spool.keep(&staged, &sync(1, 500)).unwrap());
+        assert_eq!(spool.bytes(), 60);
+        let mut again = Spool::open(tmp.path(), 100).unwrap();
+        assert!(again.has(&sync(1, 500)) && !again.has(&sync(1, 60)));
+        again.restored_as(Level::SYNC, sync(1, 0).name, 510);
+        assert!(again.has(&sync(1, 510)) && again.path(&sync(1, 510)).unwrap().exists());
+        let found = Spool::open(tmp.path(), 100).unwrap();
+        assert!(found.has(&sync(1, 510)) && found.bytes() == 60);
     }
 }

@@ -9,6 +9,7 @@ use crate::table::PageTable;
 use crate::write::engine::{Config, Surroundings, Writer};
 use crate::write::event::Event;
 use crate::write::follow::Following;
+use crate::write::form::Form;
 use crate::write::ours::Ours;
 use crate::write::probe;
 use crate::write::start::{Plan, Remote, decide};
@@ -30,6 +31,7 @@ impl Writer {
         let layout = Layout::of(around.store.kind());
         let Surroundings { store, clock, ids, host, events, stop, tail: _, inbox } = around;
         let mut writer = Writer {
+            form: Form::new(&config.protection),
             record: record.clone().unwrap_or_else(|| Record::fresh(&config.replica, &config.identity)),
             config,
             store,
@@ -79,7 +81,10 @@ impl Writer {
             self.tell(Event::WeakStore);
         }
         let identity = self.config.identity.clone();
-        let seen = self.ask(look(&store, Some(&identity)))?;
+        let seen = {
+            let form = self.form.clone();
+            self.ask(look(&store, Some(&identity), Some(&form)))?
+        };
         self.heard();
         let plan = self.plan(record.as_ref(), &seen.remote)?;
         self.check_whole(damage, &seen.remote)?;

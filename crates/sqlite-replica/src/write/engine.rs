@@ -17,11 +17,13 @@ use crate::table::PageTable;
 use crate::upkeep::Policy;
 use crate::write::event::{Event, Taken};
 use crate::write::follow::Following;
+use crate::write::form::Form;
 use crate::write::host::Host;
 use crate::write::inbox::Inbox;
 use crate::write::keep::Keeping;
 use crate::write::ours::Ours;
 use clock::{Clock, IdGen};
+use seal::Protection;
 use sqlite_tail::{Options, Tail, Wake};
 use std::future::Future;
 use std::path::PathBuf;
@@ -49,6 +51,8 @@ pub struct Config {
     pub once: bool,
     /// A rollback-journal database may be converted to WAL.
     pub convert_to_wal: bool,
+    /// Sealed for recipients, or plain.
+    pub protection: Protection,
     /// How the writer comes to its claim.
     pub claim: Claiming,
     /// How long compacted level 0 files are kept: a writer that was away for half of it looks before it reports (trap 3).
@@ -100,6 +104,7 @@ pub struct Writer {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) layout: Layout,
+    pub(crate) form: Form,
     pub(crate) tail: Tail,
     pub(crate) state: StateDir,
     pub(crate) table: PageTable,

@@ -10,8 +10,8 @@ use sqlite_tail::Position;
 
 impl Writer {
     pub(crate) fn create_lineage(&mut self) -> Result<()> {
-        let Writer { store, clock, ids, state, record, config, host, stop, .. } = self;
-        let with = Claims { store, clock: &**clock, ids: &**ids };
+        let Writer { store, clock, ids, state, record, config, host, stop, form, .. } = self;
+        let with = Claims { store, clock: &**clock, ids: &**ids, form };
         let creating = first(with, state, record, &config.identity);
         let mut created = Err(Error::Stopped);
         let (stop, drain) = (stop.clone(), config.drain);
@@ -52,8 +52,8 @@ impl Writer {
 
     /// The next TXID with a file of zero pages.
     pub(crate) fn take(&mut self, ground: Ground) -> Result<()> {
-        let Writer { store, clock, ids, state, record, config, host, stop, .. } = self;
-        let with = Claims { store, clock: &**clock, ids: &**ids };
+        let Writer { store, clock, ids, state, record, config, host, stop, form, .. } = self;
+        let with = Claims { store, clock: &**clock, ids: &**ids, form };
         let taking = take(with, state, record, ground);
         let mut taken = Err(Error::Stopped);
         let (stop, drain) = (stop.clone(), config.drain);

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::state::{Intent, Mark};
 use crate::write::engine::Writer;
 use crate::write::event::{Event, Taken};
-use crate::write::send::{self, Body, Parcel, Suspicion, send};
+use crate::write::form::Body;
+use crate::write::send::{self, Parcel, Suspicion, send};
 use crate::write::stage::{self, Next};
 use ltx::Txid;
 use sqlite_tail::Position;
@@ -54,14 +55,16 @@ impl Writer {
         };
         let path = self.state.staged();
         let tail = &self.tail;
-        let (staged, mark) = stage::stage(&path, &self.batch, &self.table, &before, &next, |pgno, page| {
+        let (plain, mark) = stage::stage(&path, &self.batch, &self.table, &before, &next, |pgno, page| {
             Ok(tail.read_file_page(pgno, page)?)
         })?;
+        let staged = self.form.staged(&plain, &self.state.object())?;
         self.record.intent =
             Some(Intent { txid: txid.get(), write_id: next.stamp.write_id, staged: Some(staged.clone()) });
         self.record.mark = Some(mark);
         self.state.save(self.record.clone(), true)?;
-        stage::reread(&path, &staged)?.ok_or_else(|| Error::Io {
+        let path = self.state.sent(&staged);
+        self.form.reread(&path, &staged)?.ok_or_else(|| Error::Io {
             path,
             doing: "read back the staged file",
             source: std::io::Error::other("it is not what was written"),
@@ -111,8 +114,9 @@ impl Writer {
             .as_ref()
             .and_then(|i| i.staged.as_ref())
             .expect("only staged files are in flight");
-        let bytes = stage::reread(&self.state.staged(), staged)?.ok_or_else(|| Error::Refused {
-            what: format!("{} was changed while it was being sent", self.state.staged().display()),
+        let path = self.state.sent(staged);
+        let bytes = self.form.reread(&path, staged)?.ok_or_else(|| Error::Refused {
+            what: format!("{} was changed while it was being sent", path.display()),
             hint: "nothing but this program may write there; start again".into(),
         })?;
         self.launch(bytes)
@@ -131,6 +135,7 @@ impl Writer {
         if large {
             let path = self.state.staged();
             std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+            self.drop_object()?;
         }
         self.tell(Event::Durable {
             txid: flight.txid,
@@ -141,5 +146,14 @@ impl Writer {
             put,
         });
         Ok(())
+    }
+
+    /// What was sent and is confirmed; a small one stays until the next replaces it.
+    fn drop_object(&self) -> Result<()> {
+        let path = self.state.object();
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, "remove")(e)),
+            _ => Ok(()),
+        }
     }
 }

@@ -8,12 +8,12 @@ use crate::state::{Data, Intent, Mark};
 use crate::upkeep::{Holding, store_now};
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
+use crate::write::form;
 use crate::write::image;
-use crate::write::send::{self, Body, Parcel, send};
+use crate::write::send::{self, Parcel, send};
 use crate::write::stage;
 use bytes::Bytes;
 use ltx::{FileName, PageSize, Txid};
-use std::fs::File;
 use std::time::Duration;
 use store::PutOptions;
 
@@ -53,14 +53,17 @@ impl Writer {
         let drain = self.config.drain;
         let bytes = if size <= STAGED_IMAGE {
             let path = self.state.staged();
-            let file = File::create(&path).map_err(Error::io(&path, "create"))?;
-            let out = std::io::BufWriter::new(stage::Digesting::new(file));
-            let (out, _) = image::encode(&mut view, &header, out, self.state.dir())?;
-            let staged = stage::finish(out, &path)?;
+            let out = image::encode_plain(&mut view, &header, form::create(&path)?, self.state.dir())?;
+            let staged = self.form.staged(&form::finish(out, &path)?, &self.state.object())?;
             let size = staged.size;
-            let body = Body::File { path, size };
-            self.record.intent.as_mut().expect("set above").staged = Some(staged);
+            let path = self.state.sent(&staged);
+            self.record.intent.as_mut().expect("set above").staged = Some(staged.clone());
             self.state.save(self.record.clone(), true)?;
+            let body = self.form.reread(&path, &staged)?.ok_or_else(|| Error::Io {
+                path,
+                doing: "read back the staged image",
+                source: std::io::Error::other("it is not what was written"),
+            })?;
             let mut sent = Err(Error::Stopped);
             let sending = send(store, Parcel { key, body, options }, Some(wal), clock, host.clone(), None);
             host.finish(Box::pin(async { sent = until_drained(sending, stop, drain).await }));
@@ -79,7 +82,7 @@ impl Writer {
             let mut encoded = Ok(0);
             // Each request is one pass; there is a next one only if the store wants the stream again.
             while let Ok(pass) = asked.recv() {
-                encoded = pass.fill(&mut view, &header, self.state.dir());
+                encoded = pass.fill(&mut view, &header, self.state.dir(), &self.form);
             }
             let sent = ended.recv().unwrap_or(Err(Error::Stopped));
             // If the store is done, why the last pass ended does not matter.

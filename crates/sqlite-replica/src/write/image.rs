@@ -5,10 +5,11 @@
 
 use crate::error::{Error, Result};
 use crate::table::PageTable;
+use crate::write::form::{Form, ObjectWriter, plain_writer};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
+use ltx::Header;
 use ltx::checksum::{self, Rolling};
-use ltx::{Encoder, Header, PageEncoding, SeekSpool};
 use sqlite_tail::View;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -56,33 +57,59 @@ impl Pages for View<'_> {
     }
 }
 
-/// Second pass: encodes the pages into `out`; gives the size of the file.
+/// Second pass: encodes the pages into `out`, as they are to be sent; gives the size of the object.
 pub(crate) fn encode<W: Write>(
     pages: &mut impl Pages,
     header: &Header,
     out: W,
     scratch: &Path,
+    form: &Form,
 ) -> Result<(W, u64)> {
-    let spool = tempfile::tempfile_in(scratch).map_err(Error::io(scratch, "create the index spool"))?;
-    let place = "full image";
-    let spool = SeekSpool::new(spool).map_err(Error::io(scratch, "use the index spool"))?;
-    let mut encoder =
-        Encoder::with_spool(out, *header, PageEncoding::Frame, spool).map_err(Error::ltx(place))?;
+    let mut writer = form.writer(out, header, scratch)?;
+    hand_over(pages, header, &mut writer)?;
+    writer.finish()
+}
+
+/// All pages but the lock page into an object.
+pub(crate) fn hand_over<W: Write>(
+    pages: &mut impl Pages,
+    header: &Header,
+    writer: &mut ObjectWriter<W>,
+) -> Result<()> {
+    each(pages, header, |pgno, page| writer.page(pgno, page))
+}
+
+/// The same for a file that stays on the volume.
+pub(crate) fn encode_plain<W: Write>(
+    pages: &mut impl Pages,
+    header: &Header,
+    out: W,
+    scratch: &Path,
+) -> Result<W> {
+    let mut writer = plain_writer(out, header, scratch)?;
+    each(pages, header, |pgno, page| writer.page(pgno, page).map_err(Error::ltx(PLACE)))?;
+    Ok(writer.finish().map_err(Error::ltx(PLACE))?.0)
+}
+
+const PLACE: &str = "full image";
+
+fn each(
+    pages: &mut impl Pages,
+    header: &Header,
+    mut write: impl FnMut(u32, &[u8]) -> Result<()>,
+) -> Result<()> {
     let lock_page = header.page_size.lock_page();
     let mut failed = None;
-    pages
-        .for_each_page(&mut |pgno: u32, page: &[u8]| {
-            if pgno != lock_page
-                && let Err(e) = encoder.page(pgno, page)
-            {
-                failed = Some(e);
-                return Err(io::Error::other("the image could not be written"));
-            }
-            Ok(())
-        })
-        .map_err(|e| failed.take().map_or(e, Error::ltx(place)))?;
-    let (out, summary) = encoder.finish().map_err(Error::ltx(place))?;
-    Ok((out, summary.size))
+    let visited = pages.for_each_page(&mut |pgno: u32, page: &[u8]| {
+        if pgno != lock_page
+            && let Err(e) = write(pgno, page)
+        {
+            failed = Some(e);
+            return Err(io::Error::other("the image could not be written"));
+        }
+        Ok(())
+    });
+    visited.map_err(|e| failed.take().unwrap_or(e))
 }
 
 /// A source of byte streams that another thread encodes on request: each call of the factory asks for one pass.
@@ -107,15 +134,22 @@ pub(crate) struct ChunkWriter {
 
 impl ChunkWriter {
     /// Encodes the view into the stream; a failure is put into the stream, so that the upload is aborted.
-    pub(crate) fn fill(self, pages: &mut impl Pages, header: &Header, scratch: &Path) -> Result<u64> {
+    pub(crate) fn fill(
+        self,
+        pages: &mut impl Pages,
+        header: &Header,
+        scratch: &Path,
+        form: &Form,
+    ) -> Result<u64> {
         let failure = self.sender.clone();
-        let done =
-            encode(pages, header, BufWriter::with_capacity(CHUNK, self), scratch).and_then(|(out, size)| {
+        let done = encode(pages, header, BufWriter::with_capacity(CHUNK, self), scratch, form).and_then(
+            |(out, size)| {
                 let mut out =
                     out.into_inner().map_err(|e| Error::io(scratch, "stream the image")(e.into_error()))?;
                 out.flush().map_err(Error::io(scratch, "stream the image"))?;
                 Ok(size)
-            });
+            },
+        );
         if done.is_err() {
             let _ = failure.blocking_send(Err(io::Error::other("the image could not be read")));
         }

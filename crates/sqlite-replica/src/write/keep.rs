@@ -9,9 +9,10 @@ use crate::proven::{By, How, Proven};
 use crate::upkeep::{Done, Holding, Merging, Report, Task, Upkeep, prove, prune, store_now};
 use crate::write::engine::Writer;
 use crate::write::event::Event;
+use crate::write::form::Form;
 use crate::write::host::Host;
 use crate::write::ours::nothing_behind;
-use crate::write::send::{self, Body, Parcel, send};
+use crate::write::send::{self, Parcel, send};
 use crate::write::shot::Shot;
 use crate::{Catalogue, write::stage};
 use clock::Clock;
@@ -75,12 +76,20 @@ impl Writer {
             }
         }
         let (store, clock, ids) = (self.store.clone(), self.clock.clone(), self.ids.clone());
+        // A sidecar holds public keys: it can read nothing back, and proves nothing (decision 0010).
+        policy.reads &= !self.form.is_sealed();
         let mut upkeep = Upkeep::new(policy, catalogue, self.state.dir(), store, clock, ids)?;
         upkeep.noted = proven;
         upkeep.holdings.proven = upkeep.holdings.proven.max(proven);
         // What was sent last before the end, by us or by the start of the pod, is still where it was staged.
         let staged = self.state.staged();
-        if let Some(file) = local_name(&staged).and_then(|(name, size)| upkeep.holdings.sync_file(name, size))
+        let object = self.state.object();
+        let stored = |size: u64| match self.form.is_sealed() {
+            true => std::fs::metadata(&object).map_or(0, |meta| meta.len()),
+            false => size,
+        };
+        if let Some(file) =
+            local_name(&staged).and_then(|(name, size)| upkeep.holdings.sync_file(name, stored(size)))
         {
             upkeep.spool.keep(&staged, &file)?;
         }
@@ -168,7 +177,7 @@ impl Writer {
         let (done, result) = channel();
         let waker = self.tail.waker();
         let (store, host, clock) = (self.store.clone(), self.host.clone(), self.clock.clone());
-        let work = work(task.clone(), store, host, clock, keeping.upkeep.spool.scratch());
+        let work = work(task.clone(), store, host, clock, keeping.upkeep.spool.scratch(), self.form.clone());
         self.host.spawn(Box::pin(async move {
             let _turn = AT_WORK.acquire().await;
             let _ = done.send(work.await);
@@ -248,6 +257,7 @@ async fn work(
     host: Arc<dyn Host>,
     clock: Arc<dyn Clock>,
     scratch: std::path::PathBuf,
+    form: Form,
 ) -> Result<Done> {
     match task {
         Task::Look { behind, .. } => {
@@ -256,9 +266,11 @@ async fn work(
         }
         Task::List { scheduled } => Ok(Done::Listed { catalogue: Catalogue::load(&store).await?, scheduled }),
         Task::Sample(files) => prove(&store, &host, &files).await.map(Done::Sampled),
-        Task::Resend(file, path) => resend(file, &path, &store, &host, &clock).await.map(Done::Resent),
+        Task::Resend(file, path) => {
+            resend(file, &path, &store, &host, &clock, &form, &scratch).await.map(Done::Resent)
+        }
         Task::Merge(plan, local) => {
-            let merging = Merging { store, host, clock, plan: plan.clone(), local, scratch };
+            let merging = Merging { store, host, clock, plan: plan.clone(), local, scratch, form };
             Ok(Done::Merged(merging.run().await?, plan))
         }
         Task::Prove { files, through, point } => {
@@ -272,13 +284,15 @@ async fn work(
     }
 }
 
-/// Sends a kept file again, as it was sent the first time.
+/// Sends a kept file again, as it was sent the first time; a sealed one with another key, and so of another size.
 async fn resend(
     file: Holding,
     path: &Path,
     store: &Store,
     host: &Arc<dyn Host>,
     clock: &Arc<dyn Clock>,
+    form: &Form,
+    scratch: &Path,
 ) -> Result<Holding> {
     let mut head = [0; ltx::HEADER_SIZE];
     let mut open = File::open(path).map_err(Error::io(path, "open"))?;
@@ -289,9 +303,15 @@ async fn resend(
     stage::prove(path)?;
     let key = file.key(Layout::of(store.kind()));
     let options = send::options(header.timestamp_ms, write_id);
-    let body = Body::File { path: path.to_owned(), size: file.size };
-    send(store.clone(), Parcel { key, body, options }, None, clock.clone(), host.clone(), None).await?;
-    Ok(Holding { time_ms: store_now(store, &**clock), ..file })
+    let body = if file.is_claim() { form.claim_body(&header) } else { form.body(path, scratch) }?;
+    let size = body.size();
+    let sent =
+        send(store.clone(), Parcel { key, body, options }, None, clock.clone(), host.clone(), None).await;
+    if form.is_sealed() {
+        let _ = std::fs::remove_file(scratch);
+    }
+    sent?;
+    Ok(Holding { size, time_ms: store_now(store, &**clock), ..file })
 }
 
 impl From<Report> for Event {

@@ -4,6 +4,7 @@
 //! local database behind the replica.
 
 use crate::error::{Error, Result};
+use crate::write::form::Body;
 use crate::write::host::{Host, offload};
 use crate::write::ours::nothing_behind;
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Commit, PutOptions, Store};
+use store::{PutOptions, Store};
 
 /// Bytes of a staged file read at a time.
 const CHUNK: usize = 256 << 10;
@@ -25,12 +26,6 @@ pub(crate) fn options(timestamp_ms: i64, write_id: [u8; 6]) -> PutOptions {
         .with_metadata("litestream-timestamp", clock::format_unix_ms(timestamp_ms))
         .with_metadata(store::WRITE_ID, hex::encode(write_id))
         .with_modified_ms(timestamp_ms)
-}
-
-/// What is sent: bytes, or a staged file too large to hold in memory (P7).
-pub(crate) enum Body {
-    Bytes(Bytes),
-    File { path: PathBuf, size: u64 },
 }
 
 /// What is sent where.
@@ -53,12 +48,7 @@ pub(crate) async fn send(
     let Parcel { key, body, options } = parcel;
     let sent = key.clone();
     let put = async {
-        let committed: Commit = match body {
-            Body::Bytes(bytes) => store.commit(&key, bytes, &options).await?,
-            Body::File { path, size } => {
-                store.commit_stream(&key, move || chunks(&path), Some(size), &options).await?
-            }
-        };
+        let committed = body.commit(&store, &key, &options).await?;
         tracing::trace!(key, ?committed, "put");
         Ok::<_, Error>(Duration::from_nanos(clock.monotonic_ns() - started))
     };

@@ -13,16 +13,17 @@ use crate::layout::Level;
 use crate::state::Mark;
 use crate::upkeep::{Holding, Report, store_now};
 use crate::write::engine::Writer;
+use crate::write::form::{Body, Form};
 use crate::write::host::{Host, offload};
 use crate::write::image::{self, Pages};
-use crate::write::send::{self, Body, Parcel, send};
+use crate::write::send::{self, Parcel, send};
 use crate::write::stage::Next;
 use clock::Clock;
 use ltx::checksum::{self, Rolling};
 use ltx::{Extension, FileName, Header, PageSize, Txid};
 use sqlite_tail::Frozen;
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,6 +124,7 @@ impl Writer {
             host: self.host.clone(),
             clock: self.clock.clone(),
             dir: self.state.dir().to_owned(),
+            form: self.form.clone(),
             given_up: given_up.clone(),
             in_file,
         };
@@ -184,6 +186,7 @@ struct Exposure {
     host: Arc<dyn Host>,
     clock: Arc<dyn Clock>,
     dir: PathBuf,
+    form: Form,
     given_up: Arc<AtomicBool>,
     /// Images of databases up to this size go through a file on the volume, so that the WAL is held back only while they are read.
     in_file: u64,
@@ -210,8 +213,8 @@ impl Exposure {
         let size = if bytes <= self.in_file {
             let path = dir.join("image.ltx");
             let file = path.clone();
-            let size = offload(&*host, move || to_file(checked, &header, &file, &dir)).await?;
-            let body = Body::File { path: path.clone(), size };
+            let body = offload(&*host, move || to_file(checked, &header, &file, &dir, &self.form)).await?;
+            let size = body.size();
             let sent =
                 send(self.store.clone(), Parcel { key, body, options }, None, self.clock.clone(), host, None)
                     .await;
@@ -227,7 +230,7 @@ impl Exposure {
                 let mut encoded = Err(Error::Stopped);
                 // Each request is one pass; there is a next one only if the store wants the stream again.
                 while let Ok(pass) = asked.recv() {
-                    encoded = pass.fill(&mut checked, &header, &dir);
+                    encoded = pass.fill(&mut checked, &header, &dir, &self.form);
                 }
                 let _ = done.send(encoded);
             }));
@@ -246,9 +249,8 @@ impl Exposure {
     }
 }
 
-fn to_file(mut checked: Checked, header: &Header, path: &Path, dir: &Path) -> Result<u64> {
-    let file = File::create(path).map_err(Error::io(path, "create"))?;
-    image::encode(&mut checked, header, BufWriter::new(file), dir).map(|(_, size)| size)
+fn to_file(mut checked: Checked, header: &Header, path: &Path, dir: &Path, form: &Form) -> Result<Body> {
+    form.object(path, header, dir, |writer| image::hand_over(&mut checked, header, writer))
 }
 
 /// A frozen database whose pages must add up to the rolling checksum of its TXID.

@@ -1,20 +1,19 @@
 //! One batch becomes one LTX file, staged on the volume before it is sent.
 //!
-//! Staging makes a resend after a crash byte-identical (P1, P4), and reading the staged file back is the first proof of it.
+//! Staging makes a resend after a crash byte-identical (P1, P4; `form` makes the object of it), and reading the staged file back is the first proof of it.
 //! Growth rule: when the database grew, pages that no WAL frame carried are taken from the caller (SQLite leaves freelist pages
 //! unwritten), else later restores stop at a hole. Shrink rule: pages beyond the new size are dropped.
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::state::{Mark, Staged};
+use crate::state::Mark;
 use crate::table::PageTable;
-use crate::write::send::Body;
+use crate::write::form::{self, Plain};
 use ltx::checksum::{self, Rolling};
 use ltx::{Decoder, Encoder, Extension, Header, PageEncoding, PageSize, Txid};
-use sha2::{Digest, Sha256};
 use sqlite_tail::Position;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::BufReader;
 use std::path::Path;
 
 /// Bytes before the first frame of a WAL.
@@ -51,7 +50,7 @@ impl Next {
     }
 }
 
-/// Writes `batch` to `path` and makes it durable. `fill` gives a page that grew into being without a WAL frame.
+/// Writes `batch` to `path`, in plain text, and makes it durable. `fill` gives a page that grew into being without a WAL frame.
 pub(crate) fn stage(
     path: &Path,
     batch: &Batch,
@@ -59,7 +58,7 @@ pub(crate) fn stage(
     before: &Mark,
     next: &Next,
     mut fill: impl FnMut(u32, &mut [u8]) -> Result<()>,
-) -> Result<(Staged, Mark)> {
+) -> Result<(Plain, Mark)> {
     let page_size = PageSize::new(before.page_size).map_err(Error::ltx("page size"))?;
     let commit = batch.db_pages().unwrap_or(before.commit);
     let pages =
@@ -75,15 +74,14 @@ pub(crate) fn stage(
     })?;
 
     let place = path.display().to_string();
-    let file = File::create(path).map_err(Error::io(path, "create"))?;
     // 0 = not known: a foreign history does not carry it, and nothing is compared with it.
     let rolling = if before.rolling == 0 { 0 } else { rolling.value() };
     let header = next.header(page_size, commit, rolling);
-    let mut encoder = Encoder::new(BufWriter::new(Digesting::new(file)), header, PageEncoding::Frame)
-        .map_err(Error::ltx(&place))?;
+    let mut encoder =
+        Encoder::new(form::create(path)?, header, PageEncoding::Frame).map_err(Error::ltx(&place))?;
     pages.for_each(&mut fill, |pgno, page| encoder.page(pgno, page).map_err(Error::ltx(&place)))?;
     let (writer, _) = encoder.finish().map_err(Error::ltx(&place))?;
-    let staged = finish(writer, path)?;
+    let staged = form::finish(writer, path)?;
     let mark = Mark {
         page_size: before.page_size,
         commit,
@@ -92,14 +90,6 @@ pub(crate) fn stage(
         position: next.to.into(),
     };
     Ok((staged, mark))
-}
-
-/// Makes a staged file durable; gives its size and digest.
-pub(crate) fn finish(writer: BufWriter<Digesting>, path: &Path) -> Result<Staged> {
-    let digesting = writer.into_inner().map_err(|e| Error::io(path, "write")(e.into_error()))?;
-    digesting.file.sync_data().map_err(Error::io(path, "sync"))?;
-    let size = digesting.file.metadata().map_err(Error::io(path, "stat"))?.len();
-    Ok(Staged { size, sha256: hex::encode(digesting.digest.finalize()) })
 }
 
 /// Carries the page table forward by a staged file. Idempotent: redone after a crash.
@@ -122,38 +112,6 @@ pub(crate) fn prove(path: &Path) -> Result<()> {
     let file = File::open(path).map_err(Error::io(path, "open"))?;
     let decoder = Decoder::new(file).map_err(Error::ltx(&place))?;
     decoder.finish().map(drop).map_err(Error::ltx(&place))
-}
-
-/// Staged files up to this size are sent from memory.
-const IN_MEMORY: u64 = 4 << 20;
-
-/// A staged file, read back and compared with what was recorded; `None` if it is not what was staged.
-pub(crate) fn reread(path: &Path, staged: &Staged) -> Result<Option<Body>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path, "open")(e)),
-    };
-    let small = staged.size <= IN_MEMORY;
-    let (mut digest, mut kept, mut chunk) = (Sha256::new(), Vec::new(), vec![0; 64 << 10]);
-    loop {
-        let n = file.read(&mut chunk).map_err(Error::io(path, "read"))?;
-        if n == 0 {
-            break;
-        }
-        digest.update(&chunk[..n]);
-        if small {
-            kept.extend_from_slice(&chunk[..n]);
-        }
-    }
-    if hex::encode(digest.finalize()) != staged.sha256 {
-        return Ok(None);
-    }
-    Ok(Some(if small {
-        Body::Bytes(kept.into())
-    } else {
-        Body::File { path: path.to_owned(), size: staged.size }
-    }))
 }
 
 /// The pages of a file: the batch within the new size, and what grew without a frame.
@@ -193,28 +151,5 @@ impl Pages<'_> {
             each(pgno, page)
         })?;
         fill_until(commit.saturating_add(1), &mut grown_next, &mut each)
-    }
-}
-
-/// Writes and digests at once.
-pub(crate) struct Digesting {
-    pub(crate) file: File,
-    pub(crate) digest: Sha256,
-}
-
-impl Digesting {
-    pub(crate) fn new(file: File) -> Digesting {
-        Digesting { file, digest: Sha256::new() }
-    }
-}
-
-impl Write for Digesting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.digest.update(&bytes[..n]);
-        Ok(n)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

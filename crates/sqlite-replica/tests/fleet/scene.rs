@@ -89,6 +89,7 @@ impl Scene {
             convert_to_wal: false,
             upkeep: None,
             claim: sqlite_replica::Claiming::ByHand,
+            protection: seal::Protection::Plain,
             l0_retention: Duration::from_secs(300),
         }
     }

@@ -22,6 +22,7 @@ fn task(scene: &Scene) -> Task {
         at: None,
         integrity: Integrity::Quick,
         options: RestoreOptions::default(),
+        protection: seal::Protection::Plain,
     }
 }
 

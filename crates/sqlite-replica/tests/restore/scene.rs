@@ -60,6 +60,7 @@ impl Scene {
             convert_to_wal: false,
             upkeep: None,
             claim,
+            protection: seal::Protection::Plain,
             l0_retention: Duration::from_secs(300),
         };
         let (_keep, stop) = watch::channel(false);

@@ -59,7 +59,8 @@ async fn restore(
     let out = scene.path().join("out.db");
     let plan = v03::plan(&scene.store, None).await?;
     let progress = Arc::new(Progress::default());
-    let done = v03::restore(&scene.store, &plan, &out, Integrity::Full, identities, &progress).await?;
+    let done =
+        v03::restore(&scene.store, &plan, &out, Integrity::Full, identities.map(Arc::new), &progress).await?;
     Ok((done, out))
 }
 

@@ -3,12 +3,14 @@
 use clock::{ManualClock, SeededIds};
 use futures::future::BoxFuture;
 use rusqlite::Connection;
+use seal::{Identities, Protection};
 use sqlite_replica::{
     Catalogue, Claiming, Config, Event, Host, Identity, Inbox, Integrity, Policy, Progress, Report,
     RestoreOptions, RestorePlan, Restored, Step, Surroundings, Verification, VerifyOptions, Writer, restore,
     verify,
 };
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,30 +39,106 @@ impl Host for OfTest {
 pub(crate) struct Scene {
     // Before the application: its descriptors outlive no connection of another kind.
     pub(crate) writer: Writer,
+    rest: Rest,
+}
+
+/// Everything but the writer.
+pub(crate) struct Rest {
     pub(crate) app: Connection,
     pub(crate) store: Store,
     pub(crate) faults: Faults,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     memory: Arc<MemoryStore>,
-    handle: Handle,
+    pub(crate) handle: Handle,
     policy: Policy,
+    protection: Protection,
+    identities: Option<Arc<Identities>>,
     stop: watch::Sender<bool>,
     dir: tempfile::TempDir,
     rows: u64,
 }
 
+/// A scene whose writer has ended.
+pub(crate) struct Stopped(Rest);
+
+impl Stopped {
+    /// Starts another writer, with a changed configuration or volume.
+    pub(crate) fn try_start(
+        &self,
+        change: impl FnOnce(&Path, &mut Config),
+    ) -> Result<Writer, sqlite_replica::Error> {
+        let Rest { handle, store, clock, events, policy, protection, dir, .. } = &self.0;
+        self.0.stop.send_replace(false);
+        let around = around(handle, store, clock, events, self.0.stop.subscribe());
+        let mut config = config(dir.path(), policy, protection);
+        change(dir.path(), &mut config);
+        Writer::start(config, around)
+    }
+
+    pub(crate) fn go_on(self, writer: Writer) -> Scene {
+        Scene { writer, rest: self.0 }
+    }
+}
+
+impl Rest {
+    pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.handle.block_on(answer)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Deref for Stopped {
+    type Target = Rest;
+    fn deref(&self) -> &Rest {
+        &self.0
+    }
+}
+
+impl Deref for Scene {
+    type Target = Rest;
+    fn deref(&self) -> &Rest {
+        &self.rest
+    }
+}
+
+impl DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut Rest {
+        &mut self.rest
+    }
+}
+
 /// Runs `play` on a thread of its own beside a runtime.
 pub(crate) fn scene(policy: Policy, play: impl FnOnce(Scene) + Send + 'static) {
+    scene_of(policy, Protection::Plain, None, play);
+}
+
+/// The same of a replica that may be sealed.
+pub(crate) fn scene_of(
+    policy: Policy,
+    protection: Protection,
+    identities: Option<Arc<Identities>>,
+    play: impl FnOnce(Scene) + Send + 'static,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let handle = runtime.handle().clone();
     runtime.block_on(async move {
-        tokio::task::spawn_blocking(move || play(Scene::new(policy, handle))).await.unwrap();
+        tokio::task::spawn_blocking(move || play(Scene::new(policy, protection, identities, handle)))
+            .await
+            .unwrap();
     });
 }
 
 impl Scene {
-    fn new(policy: Policy, handle: Handle) -> Scene {
+    fn new(
+        policy: Policy,
+        protection: Protection,
+        identities: Option<Arc<Identities>>,
+        handle: Handle,
+    ) -> Scene {
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let memory = Arc::new(MemoryStore::new(clock.clone()));
         let (backend, faults) = FaultStore::new(memory.clone());
@@ -75,8 +153,23 @@ impl Scene {
         let (stop, stopped) = watch::channel(false);
         let events = Arc::new(Mutex::new(Vec::new()));
         let around = around(&handle, &store, &clock, &events, stopped);
-        let writer = Writer::start(config(dir.path(), &policy), around).unwrap();
-        Scene { writer, app, store, faults, clock, events, memory, handle, policy, stop, dir, rows: 0 }
+        let writer = Writer::start(config(dir.path(), &policy, &protection), around).unwrap();
+        let rest = Rest {
+            app,
+            store,
+            faults,
+            clock,
+            events,
+            memory,
+            handle,
+            policy,
+            protection,
+            identities,
+            stop,
+            dir,
+            rows: 0,
+        };
+        Scene { writer, rest }
     }
 
     /// Ends the writer as SIGTERM does and starts another one.
@@ -87,9 +180,15 @@ impl Scene {
 
     /// As [`Scene::restart`], with a changed configuration or volume.
     pub(crate) fn restart_with(self, change: impl FnOnce(&Path, &mut Config)) -> Scene {
-        let Scene { mut writer, app, store, faults, clock, events, memory, handle, policy, stop, dir, rows } =
-            self;
-        stop.send_replace(true);
+        let stopped = self.stop();
+        let writer = stopped.try_start(change).unwrap();
+        stopped.go_on(writer)
+    }
+
+    /// Ends the writer as SIGTERM does.
+    pub(crate) fn stop(self) -> Stopped {
+        let Scene { mut writer, rest } = self;
+        rest.stop.send_replace(true);
         for turn in 0.. {
             if matches!(writer.pass().unwrap(), Step::Done(_)) {
                 break;
@@ -97,17 +196,14 @@ impl Scene {
             writer.wait(Duration::from_millis(20));
             assert!(turn < FOREVER, "the writer never ends");
         }
-        drop(writer);
-        let (stop, stopped) = watch::channel(false);
-        let around = around(&handle, &store, &clock, &events, stopped);
-        let mut config = config(dir.path(), &policy);
-        change(dir.path(), &mut config);
-        let writer = Writer::start(config, around).unwrap();
-        Scene { writer, app, store, faults, clock, events, memory, handle, policy, stop, dir, rows }
+        Stopped(rest)
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+    /// The process ends without a word.
+    #[allow(dead_code)] // not every test that uses this scene crashes
+    pub(crate) fn crash(self) -> Stopped {
+        drop(self.writer);
+        Stopped(self.rest)
     }
 
     pub(crate) fn db(&self) -> PathBuf {
@@ -165,10 +261,6 @@ impl Scene {
             self.work();
             assert!(turn < FOREVER, "it never comes: {:?}", self.reports());
         }
-    }
-
-    pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
-        self.handle.block_on(answer)
     }
 
     pub(crate) fn catalogue(&self) -> Catalogue {
@@ -232,7 +324,8 @@ impl Scene {
         let out = self.dir.path().join("out.db");
         let _ = std::fs::remove_file(&out);
         let plan = RestorePlan::new(&self.catalogue(), txid).unwrap();
-        let options = RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() };
+        let identities = self.identities.clone();
+        let options = RestoreOptions { integrity: Integrity::Full, identities, ..RestoreOptions::default() };
         let progress = Arc::new(Progress::default());
         let done = self.wait(restore(&self.store, &plan, &out, &options, progress)).unwrap();
         (out, done)
@@ -273,7 +366,7 @@ impl Scene {
     }
 }
 
-fn config(dir: &Path, policy: &Policy) -> Config {
+fn config(dir: &Path, policy: &Policy, protection: &Protection) -> Config {
     Config {
         database: dir.join("app.db"),
         replica: "memory://test".into(),
@@ -285,6 +378,7 @@ fn config(dir: &Path, policy: &Policy) -> Config {
         convert_to_wal: false,
         upkeep: Some(policy.clone()),
         claim: Claiming::ByHand,
+        protection: protection.clone(),
         l0_retention: Duration::from_secs(300),
     }
 }

@@ -8,6 +8,7 @@ use crate::restore::init::{Task, local};
 use crate::restore::object::{blocking, read_header};
 use crate::state::Record;
 use crate::table::PageTable;
+use crate::upkeep::CLAIM_SIZE;
 use crate::write::tabulate;
 use clock::SystemClock;
 use ltx::{Extension, Header};
@@ -39,10 +40,16 @@ pub(super) async fn find(
     let intended = record.intent.as_ref().is_some_and(|i| {
         i.txid == n && stamp.is_some_and(|s| s.lineage == record.lineage && s.write_id == i.write_id)
     });
+    // Nothing but claims: what a claim of a sealed replica says of its state is only that.
+    let only_claims = || {
+        let beyond = catalogue.entries.iter().filter(|e| e.name.max.get() > known);
+        beyond.clone().count() as u64 == n - known.min(n) && beyond.clone().all(|e| e.size == CLAIM_SIZE)
+    };
     let same_state = record.intent.is_none()
-        && record
-            .mark
-            .is_some_and(|m| m.rolling != 0 && (m.rolling, m.commit) == (header.node_id, header.commit));
+        && record.mark.is_some_and(|m| match header.node_id {
+            0 => m.commit == header.commit && only_claims(),
+            rolling => (m.rolling, m.commit) == (rolling, header.commit),
+        });
     // A foreign writer's file: the sidecar begins a new image over it, and everything of both stays restorable.
     if stamp.is_some() && n > known && !intended {
         // Claims change nothing: another pod that came and went without writing is not "behind".

@@ -41,7 +41,7 @@ pub(super) async fn fetch(
 pub(super) fn unpack(
     key: &str,
     mut file: File,
-    identities: &Option<seal::Identities>,
+    identities: Option<&seal::Identities>,
 ) -> Result<Box<dyn Read + Send>> {
     let mut head = [0; AGE.len()];
     let read = read_full(&mut file, &mut head).and_then(|n| file.rewind().map(|()| n));

@@ -19,7 +19,7 @@ fn record(confirmed: u64, intent: Option<(u64, u8, bool)>) -> Record {
         intent: intent.map(|(txid, write_id, staged)| Intent {
             txid,
             write_id: [write_id; 6],
-            staged: staged.then(|| Staged { size: 1, sha256: String::new() }),
+            staged: staged.then(|| Staged { size: 1, sha256: String::new(), apart: false }),
         }),
         mark: Some(Mark { page_size: 4096, commit: 1, rolling: 1, timestamp_ms: 1, position }),
         inherited: None,
