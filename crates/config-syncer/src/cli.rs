@@ -50,7 +50,7 @@ pub(crate) enum Verb {
     /// Show what changed between two snapshots
     #[command(after_help = EXAMPLES)]
     Diff(Diff),
-    /// Write a snapshot as a directory or a tar archive
+    /// Write a snapshot as a directory, a tar archive or an rclone mirror
     #[command(after_help = EXAMPLES)]
     Export(Export),
     /// Read an rclone mirror into an empty directory and commit it as the first snapshot; the mirror is never written
@@ -181,7 +181,7 @@ pub(crate) struct Export {
     /// What is written
     #[arg(long, value_enum)]
     pub(crate) to: Form,
-    /// A directory (dir), or a file or - (tar)
+    /// A directory (dir), a file or - (tar), or the URL of an empty place (mirror)
     #[arg(short = 'o', long = "output", value_name = "PLACE")]
     pub(crate) place: String,
     /// This snapshot instead of the newest
@@ -246,6 +246,8 @@ pub(crate) enum Form {
     Dir,
     /// One tar archive
     Tar,
+    /// One object per file below a URL, as rclone writes and reads them
+    Mirror,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,8 +4,8 @@ use crate::cli::{Export, Form};
 use crate::trees::{identities, place};
 use anyhow::{Context, Result};
 use clock::SystemClock;
-use file_replica::export_tar;
 use file_replica::restore::{Options, Progress, RestorePlan, Want, restore};
+use file_replica::{export_mirror, export_tar};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -24,6 +24,19 @@ pub(crate) async fn run(args: Export) -> Result<Exit> {
             let progress = Arc::new(Progress::default());
             let target = Path::new(&args.place);
             restore(&store, &plan, target, identities, &Options::default(), &SystemClock, progress).await?;
+        }
+        Form::Mirror => {
+            let (replica, target) = (place(None, &args.url)?, place(None, &args.place)?);
+            anyhow::ensure!(!target.overlaps(&replica)?, "the mirror and the replica lie inside each other");
+            let mirror = target.open(OpenConfig::default()).await?;
+            let done = export_mirror(&store, &plan, identities, &mirror).await?;
+            eprintln!("{} objects, {} bytes", done.objects, done.bytes);
+            if done.left_out + done.lost_attributes > 0 {
+                eprintln!(
+                    "a mirror has no form for {} entries (empty directories, fifos) and for the attributes of {}",
+                    done.left_out, done.lost_attributes
+                );
+            }
         }
         Form::Tar if args.place == "-" => {
             export_tar(&store, plan, identities, std::io::stdout())

@@ -66,20 +66,20 @@ fn print(name: &str, done: &Committed, output: Output) {
                               "mounts": done.left_out.mounts, "special": done.left_out.special },
             })
         ),
-        Output::Text => match number {
-            None => println!("{name}: nothing has changed ({} entries)", done.tracked),
-            Some(number) => {
-                println!(
+        Output::Text => {
+            match number {
+                None => println!("{name}: nothing has changed ({} entries)", done.tracked),
+                Some(number) => println!(
                     "{name}: snapshot {number}: {} entries, {} files sent, {} entries gone, {} bytes stored",
                     done.tracked, done.uploaded, done.deleted, done.stored_bytes
-                );
-                if done.unstable > 0 {
-                    println!(
-                        "{name}: {} files kept an earlier version: they change while they are read, or may not be read",
-                        done.unstable
-                    );
-                }
+                ),
             }
-        },
+            if done.unstable > 0 {
+                println!(
+                    "{name}: {} files are not in it as they are: they change while they are read, or may not be read",
+                    done.unstable
+                );
+            }
+        }
     }
 }

@@ -174,10 +174,10 @@ fn written(source: io::Error) -> Error {
 }
 
 /// An object's body as a blocking reader.
-struct Body {
-    handle: Handle,
-    stream: BoxStream<'static, store::Result<bytes::Bytes>>,
-    rest: bytes::Bytes,
+pub(crate) struct Body {
+    pub(crate) handle: Handle,
+    pub(crate) stream: BoxStream<'static, store::Result<bytes::Bytes>>,
+    pub(crate) rest: bytes::Bytes,
 }
 
 impl Read for Body {

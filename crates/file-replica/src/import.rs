@@ -20,6 +20,7 @@ use crate::{Error, Filter, Result};
 use base64::Engine as _;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use md5::{Digest as _, Md5};
+pub(crate) use names::encode;
 use names::{Name, decode};
 use std::collections::BTreeSet;
 use std::io::Write;

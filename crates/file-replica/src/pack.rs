@@ -19,14 +19,19 @@ use std::io::Read;
 pub(crate) const PACK_RAW: u64 = 10 << 20;
 /// Files above this size are objects of their own.
 pub(crate) const SMALL: u64 = 4 << 20;
-/// No pack holds more than this when opened.
-const LARGEST: u64 = PACK_RAW + SMALL + (64 << 20);
+/// Bytes of tar, headers included, after which a pack is closed: a member of a few bytes takes two kilobytes of them, so a pack of many
+/// tiny files is ten times its content.
+const PACK_TAR: u64 = 256 << 20;
+/// No pack is larger than this when opened; what is, is no pack, and never read as if it ended here.
+const LARGEST: u64 = 1 << 30;
 
 /// A pack being built.
 pub(crate) struct Packer {
     tar: tar::Builder<Chest<Digesting<Vec<u8>>>>,
     key: String,
     raw: u64,
+    /// About what the archive is when opened.
+    tar_bytes: u64,
     members: HashSet<RelPath>,
 }
 
@@ -39,17 +44,20 @@ pub(crate) struct Packed {
 impl Packer {
     pub(crate) fn new(key: String, protection: &Protection) -> Result<Packer> {
         let chest = Chest::new(Digesting::new(Vec::new()), protection).map_err(Error::seal(&key))?;
-        Ok(Packer { tar: tar::Builder::new(chest), key, raw: 0, members: HashSet::new() })
+        Ok(Packer { tar: tar::Builder::new(chest), key, raw: 0, tar_bytes: 0, members: HashSet::new() })
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.raw >= PACK_RAW
+        self.raw >= PACK_RAW || self.tar_bytes >= PACK_TAR
     }
 
     /// Adds a file under its path.
     pub(crate) fn add(&mut self, entry: &Entry, bytes: &[u8]) -> Result<()> {
         debug_assert!(self.members.insert(entry.path.clone()), "{} twice in one pack", entry.path);
         self.raw += bytes.len() as u64;
+        let attributes: usize = entry.xattrs.iter().map(|x| x.name.len() + x.value.len() + 64).sum();
+        self.tar_bytes +=
+            (2048 + entry.path.as_bytes().len() + attributes + bytes.len().next_multiple_of(512)) as u64;
         append(&mut self.tar, entry, bytes.len() as u64, bytes)
             .map_err(|e| Error::seal(&self.key)(seal::Error::Io(e)))
     }
@@ -137,8 +145,12 @@ pub(crate) fn unpack(
         take(name, bytes)?;
     }
     // The end of the object is proven only when it was read.
-    std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(damaged)?;
-    Ok(())
+    let mut rest = archive.into_inner();
+    std::io::copy(&mut rest, &mut std::io::sink()).map_err(damaged)?;
+    match rest.limit() {
+        0 => Err(Error::damaged(format!("{}: it is larger than any pack", object.key))),
+        _ => Ok(()),
+    }
 }
 
 /// The digest of content that was read from a pack must be the one its manifest has.
@@ -194,6 +206,24 @@ mod tests {
         .unwrap();
         let want: Vec<_> = names.iter().enumerate().map(|(i, n)| (n.to_vec(), i * 1000)).collect();
         assert_eq!(seen, want);
+    }
+
+    /// Forty-five thousand files of a few bytes are 88 MiB of headers.
+    #[test]
+    fn p1_a_pack_of_very_many_tiny_files_is_read_to_its_end() {
+        let mut packer = Packer::new("p/w-000.tar.zst".into(), &Protection::Plain).unwrap();
+        for i in 0..45_000 {
+            packer.add(&entry(format!("d/{i}").as_bytes(), b"x"), b"x").unwrap();
+        }
+        assert!(!packer.is_full(), "one pack, one request");
+        let packed = packer.finish().unwrap();
+        let mut seen = 0;
+        unpack(&packed.object, &packed.body, false, None, |_, _| {
+            seen += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, 45_000);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 mod begin;
 mod changes;
+mod checks;
+mod commit;
 mod draft;
 
 pub(crate) use begin::is_local as begin_is_local;
@@ -14,10 +16,9 @@ pub(crate) use begin::is_local as begin_is_local;
 use crate::claim::new_id;
 use crate::entry::Digest;
 use crate::filter::Filter;
-use crate::guard::{self, Verdict};
 use crate::home::{Home, Lock, Marker};
-use crate::layout::{Seq, commit_key};
-use crate::manifest::{FORMAT, Head, Manifest};
+use crate::layout::Seq;
+use crate::manifest::Head;
 use crate::repo::Identity;
 use crate::scan::{LeftOut, Scanner};
 use crate::state::State;
@@ -29,7 +30,7 @@ use seal::Protection;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{PutOptions, Store, WRITE_ID};
+use store::Store;
 
 /// So often the tree is read again when files change while it is read.
 const ROUNDS: u32 = 3;
@@ -210,134 +211,6 @@ impl Writer {
         };
         let drafted = self.guard_draft(drafted, &mut allowed)?;
         self.commit(drafted, write_id).await
-    }
-
-    /// `allowed` is the plan that was allowed for this look: reading the tree again needs no second word.
-    fn guard(&self, loss: &guard::Loss, allowed: &mut Option<String>) -> Result<()> {
-        let Verdict::Refuse { finding, plan } = guard::judge(loss) else { return Ok(()) };
-        if allowed.as_ref() == Some(&plan) {
-            return Ok(());
-        }
-        if self.home.take_allowance(&plan) {
-            tracing::warn!(plan, %finding, "a guard was overridden once");
-            *allowed = Some(plan);
-            return Ok(());
-        }
-        Err(Error::refused(
-            format!("nothing was uploaded: {finding} (since snapshot {})", loss.parent),
-            format!("check the volume; if it is meant, allow exactly this once with --allow {plan}"),
-        ))
-    }
-
-    /// What vanished after the scan is judged like the rest.
-    fn guard_draft(&self, drafted: draft::Drafted, allowed: &mut Option<String>) -> Result<draft::Drafted> {
-        if drafted.gone_since_scan > 0 {
-            let loss = changes::loss_of_draft(&drafted.entries, self.state.as_deref(), &self.settings);
-            self.guard(&loss, allowed)?;
-        }
-        Ok(drafted)
-    }
-
-    /// The volume under the writer must be the one it began with.
-    fn check_volume(&self) -> Result<()> {
-        let root = &self.settings.root;
-        if Scanner::device(root)? != self.device {
-            return Err(Error::refused(
-                format!("another file system is mounted at {} than at the start", root.display()),
-                "check the volume and restart",
-            ));
-        }
-        match self.home.marker()? {
-            Some(marker) if marker == self.marker => Ok(()),
-            Some(_) => Err(Error::refused("the marker of the tree was changed by somebody else", "restart")),
-            None => Err(Error::refused(
-                format!("{} has lost its marker (emptied, re-formatted or unmounted?)", root.display()),
-                "nothing was uploaded; restore the tree, or restart with --adopt",
-            )),
-        }
-    }
-
-    async fn commit(&mut self, drafted: draft::Drafted, write_id: String) -> Result<Committed> {
-        let state = self.state.as_deref();
-        let deleted = changes::deleted(&drafted.entries, state);
-        let mut outcome = Committed {
-            head: None,
-            uploaded: drafted.uploaded,
-            stored_bytes: drafted.stored_bytes,
-            deleted,
-            unstable: drafted.unstable,
-            moved: drafted.moved,
-            tracked: drafted.entries.len() as u64,
-            left_out: drafted.left_out,
-        };
-        if let Some(old) = state
-            && changes::is_same(&old.manifest, &drafted.entries, self.settings.filter.digest())
-        {
-            // Fingerprints are fresher now; they are written with the next commit.
-            let mut state = old.clone();
-            state.prints = drafted.prints;
-            self.state = Some(Arc::new(state));
-            return Ok(outcome);
-        }
-        let parent = self.marker.snapshot;
-        let parent_ms = self.heads.get(&parent).map_or(0, Head::unix_ms);
-        let manifest = Manifest {
-            format: FORMAT,
-            number: self.last_number + 1,
-            lineage: self.lineage.clone(),
-            epoch: self.epoch,
-            write_id,
-            parent,
-            time: clock::format_unix_ms(self.clock.unix_ms().max(parent_ms)),
-            writer: self.settings.writer.clone(),
-            origin: self.settings.origin.clone().filter(|_| parent == 0),
-            excludes: self.settings.filter.digest(),
-            objects: drafted.objects,
-            entries: drafted.entries,
-        };
-        let (body, head) = manifest.encode(&self.settings.protection)?;
-        outcome.stored_bytes += body.len() as u64;
-        let next = State {
-            last_number: manifest.number,
-            manifest,
-            prints: drafted.prints,
-            heads: self.next_heads(&head),
-        };
-        self.steps.at("remember the commit")?;
-        next.save_next(&self.home)?;
-        self.state = Some(Arc::new(next));
-        self.pending = Some(Pending { body: body.into(), head: head.clone() });
-        self.settle().await?;
-        outcome.head = Some(head);
-        Ok(outcome)
-    }
-
-    fn next_heads(&self, head: &Head) -> BTreeMap<Seq, Head> {
-        let mut heads = self.heads.clone();
-        heads.insert(head.number, head.clone());
-        heads
-    }
-
-    /// Finishes the commit under way, if there is one; the same bytes again are the same commit.
-    async fn settle(&mut self) -> Result<()> {
-        let Some(pending) = &self.pending else { return Ok(()) };
-        let head = pending.head.clone();
-        self.steps.at("commit")?;
-        let options = PutOptions::create().with_metadata(WRITE_ID, head.write_id.clone());
-        match self.store.commit(&commit_key(head.number), pending.body.clone(), &options).await {
-            Ok(_) => {}
-            Err(store::Error::Fenced { .. }) => return Err(fenced(head.number)),
-            Err(e) => return Err(e.into()),
-        }
-        self.steps.at("promote the state")?;
-        State::promote(&self.home)?;
-        self.pending = None;
-        self.before = None;
-        self.last_number = head.number;
-        self.heads.insert(head.number, head.clone());
-        self.steps.at("move the marker")?;
-        self.marker = Marker::new(&self.lineage, head.number, self.epoch);
-        self.home.set_marker(&self.marker)
     }
 }
 

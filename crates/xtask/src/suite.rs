@@ -31,6 +31,8 @@ pub(crate) fn run(full: bool) -> Result<()> {
         ("promtool", "prometheus"),
         ("etcd", "etcd-server"),
         ("etcdctl", "etcd-client"),
+        ("rclone", "rclone"),
+        ("setfacl", "acl"),
     ]);
     tools::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
     tools::run(Command::new("cargo").args([

@@ -59,6 +59,32 @@ pub(super) fn decode(key: &str) -> Result<Name> {
     })
 }
 
+/// The key of a path: the other direction.
+pub(crate) fn encode(path: &RelPath) -> String {
+    let segments = path.as_bytes().split(|b| *b == b'/').map(encode_segment);
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn encode_segment(segment: &[u8]) -> String {
+    let mut key = String::with_capacity(segment.len());
+    for chunk in segment.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if matches!(c, QUOTE | SLASH) {
+                key.push(QUOTE);
+            }
+            key.push(c);
+        }
+        for byte in chunk.invalid() {
+            key.push(QUOTE);
+            key.push_str(&format!("{byte:02X}"));
+        }
+    }
+    match key.chars().all(|c| c == DOT) && (1..=2).contains(&key.chars().count()) {
+        true => format!("{QUOTE}{key}"),
+        false => key,
+    }
+}
+
 fn decode_segment(segment: &str) -> Option<Vec<u8>> {
     if segment.chars().all(|c| c == DOT) && (1..=2).contains(&segment.chars().count()) {
         return None;
@@ -107,6 +133,15 @@ mod tests {
             ("/etc/passwd", None),
         ] {
             assert_eq!(decode(key).ok(), want, "{key}");
+        }
+        for path in [
+            b"caf\xe9".as_slice(),
+            "x\u{201B}y/\u{FF0E}".as_bytes(),
+            "a\u{FF0F}b".as_bytes(),
+            b"plain/x.yaml",
+        ] {
+            let path = RelPath::new(path).unwrap();
+            assert_eq!(decode(&encode(&path)).ok(), Some(Name::File(path.clone())), "{path}");
         }
     }
 }

@@ -5,12 +5,14 @@
 //! name, is not sent again: a renamed directory costs its manifest.
 
 mod big;
+mod rewrite;
+mod small;
+mod tidy;
 
 use super::{Writer, blocking};
-use crate::compact::{PackUse, choose};
 use crate::entry::{Content, Digest, Entry, Kind, Xattr};
 use crate::home::Home;
-use crate::layout::{PACKS, pack_key};
+use crate::layout::PACKS;
 use crate::manifest::Object;
 use crate::pack::{Packed, Packer, SMALL};
 use crate::path::RelPath;
@@ -20,10 +22,10 @@ use crate::state::{Print, State};
 use crate::steps::Steps;
 use crate::{Error, Result, Settings};
 use rustix::fs::FileType;
-use seal::Protection;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use store::PutOptions;
+use tidy::{drop_orphans, link_numbers, used_objects};
 use tokio::sync::mpsc;
 
 /// What is stored already, in the last snapshot and in this attempt.
@@ -218,37 +220,6 @@ impl Drafter {
         self.settings.root.join(path.as_path())
     }
 
-    /// Compaction rides on commits: only when something changed, and then the bound of requests must hold.
-    fn to_rewrite(&self, scan: &Scan, old: &HashMap<&RelPath, (&Entry, &Print)>) -> HashSet<u32> {
-        let Some(state) = &self.state else { return HashSet::new() };
-        let changed = scan.found.len() != old.len()
-            || scan.found.iter().any(|f| !old.get(&f.path).is_some_and(|(e, p)| is_unchanged(&f.look, e, p)));
-        if !changed {
-            return HashSet::new();
-        }
-        let mut live: HashMap<u32, u64> = HashMap::new();
-        let mut counted: HashSet<(u32, Digest)> = HashSet::new();
-        for found in &scan.found {
-            let Some(content) = old.get(&found.path).and_then(|(e, _)| e.content()) else { continue };
-            if let Some(object) = content.object.filter(|o| counted.insert((*o, content.sha256))) {
-                *live.entry(object).or_default() += content.size;
-            }
-        }
-        let packs: Vec<u32> = (0u32..)
-            .zip(state.objects())
-            .filter(|(_, o)| o.key.starts_with(PACKS))
-            .map(|(index, _)| index)
-            .collect();
-        let uses: Vec<PackUse> = packs
-            .iter()
-            .map(|i| PackUse {
-                raw: state.objects()[*i as usize].raw,
-                live: live.get(i).copied().unwrap_or(0),
-            })
-            .collect();
-        choose(&uses).into_iter().map(|i| packs[i]).collect()
-    }
-
     fn content(
         &mut self,
         found: &Found,
@@ -293,77 +264,6 @@ impl Drafter {
         }
     }
 
-    /// A file that fits into a pack.
-    fn small(&mut self, found: &Found, look: Look, bytes: &[u8]) -> Result<Content> {
-        let mut content = new_content(&look, bytes.len() as u64, Digest::of(bytes));
-        if bytes.is_empty() || self.refer(&mut content, &found.path) {
-            return Ok(content);
-        }
-        if self.packer.is_none() {
-            let sealed = matches!(self.settings.protection, Protection::Sealed(_));
-            let key = pack_key(&self.uploads.write_id, self.uploads.made, sealed);
-            self.uploads.made += 1;
-            self.packer_index = self.reserve(&key);
-            self.packer = Some(Packer::new(key, &self.settings.protection)?);
-        }
-        content.object = Some(self.packer_index);
-        let entry = Entry {
-            path: found.path.clone(),
-            kind: Kind::File(content.clone()),
-            mode: look.mode,
-            uid: look.uid,
-            gid: look.gid,
-            mtime: look.mtime,
-            xattrs: read::xattrs(&self.settings.root, &found.path)?,
-        };
-        let packer = self.packer.as_mut().expect("made above");
-        packer.add(&entry, bytes)?;
-        let full = packer.is_full();
-        self.uploads.by_digest.insert(content.sha256, (self.packer_index, found.path.clone()));
-        self.uploaded += 1;
-        if full {
-            self.send_pack()?;
-        }
-        Ok(content)
-    }
-
-    /// Points to bytes that are stored already, if they are.
-    fn refer(&self, content: &mut Content, path: &RelPath) -> bool {
-        let known = self.uploads.by_digest.get(&content.sha256);
-        let Some((object, member)) = known.filter(|(object, _)| !self.rewrite.contains(object)) else {
-            return false;
-        };
-        content.object = Some(*object);
-        let is_pack = self.uploads.objects[*object as usize].key.starts_with(PACKS);
-        content.member = Some(member.clone()).filter(|m| is_pack && m != path);
-        true
-    }
-
-    /// An index for an object that is not finished yet.
-    fn reserve(&mut self, key: &str) -> u32 {
-        let index = u32::try_from(self.uploads.objects.len()).expect("fewer objects than files");
-        self.uploads.objects.push(Object {
-            key: key.to_owned(),
-            size: 0,
-            sha256: super::digest_of_nothing(),
-            raw: 0,
-        });
-        index
-    }
-
-    fn send_pack(&mut self) -> Result<()> {
-        let Some(packer) = self.packer.take() else { return Ok(()) };
-        self.steps.at("finish a pack")?;
-        let packed = packer.finish()?;
-        self.uploads.objects[self.packer_index as usize] = packed.object.clone();
-        self.hand_over(Upload::Pack(packed))
-    }
-
-    fn hand_over(&self, upload: Upload) -> Result<()> {
-        // The sender has failed and says why.
-        self.sender.blocking_send(upload).map_err(|_| Error::Stopped("sending"))
-    }
-
     fn xattrs(&self, found: &Found, before: Option<(&Entry, &Print)>, now: &Print) -> Result<Vec<Xattr>> {
         match before {
             Some((entry, print)) if print.ino == now.ino && print.ctime == now.ctime && !print.suspect => {
@@ -390,42 +290,4 @@ fn is_unchanged(look: &Look, entry: &Entry, print: &Print) -> bool {
         Kind::Symlink { .. } => look.kind == FileType::Symlink && same,
         Kind::Fifo => look.kind == FileType::Fifo && same,
     }
-}
-
-/// Numbers for inodes with more than one name in the tree.
-fn link_numbers(found: &[Found]) -> HashMap<u64, u32> {
-    let mut names: HashMap<u64, u32> = HashMap::new();
-    let files = || found.iter().filter(|f| f.look.kind == FileType::RegularFile && f.look.nlink > 1);
-    files().for_each(|f| *names.entry(f.look.ino).or_default() += 1);
-    let mut numbers = HashMap::new();
-    for f in files().filter(|f| names[&f.look.ino] > 1) {
-        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        numbers.entry(f.look.ino).or_insert(next);
-    }
-    numbers
-}
-
-/// Takes away what lies below something that is no directory any more.
-fn drop_orphans(entries: &mut Vec<Entry>, prints: &mut Vec<Print>) {
-    let dirs: HashSet<RelPath> = entries.iter().filter(|e| e.is_dir()).map(|e| e.path.clone()).collect();
-    let keep: Vec<bool> = entries.iter().map(|e| e.path.parent().is_none_or(|p| dirs.contains(&p))).collect();
-    let mut at = keep.iter();
-    entries.retain(|_| *at.next().expect("one per entry"));
-    let mut at = keep.iter();
-    prints.retain(|_| *at.next().expect("one per entry"));
-}
-
-/// Objects that are referred to, and the entries renumbered to them.
-fn used_objects(entries: &mut [Entry], objects: &[Object]) -> Vec<Object> {
-    let mut numbers: HashMap<u32, u32> = HashMap::new();
-    let mut used = Vec::new();
-    for entry in entries {
-        let Kind::File(content) = &mut entry.kind else { continue };
-        let Some(object) = &mut content.object else { continue };
-        *object = *numbers.entry(*object).or_insert_with(|| {
-            used.push(objects[*object as usize].clone());
-            u32::try_from(used.len() - 1).expect("fewer objects than files")
-        });
-    }
-    used
 }

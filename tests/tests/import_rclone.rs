@@ -1,0 +1,137 @@
+//! An rclone mirror becomes the first snapshot: written by the real rclone of the distribution, read by `config-syncer import`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use e2e::{Outcome, Place, Volume, run};
+use testkit::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
+
+/// `rclone sync` as the old loops ran it; false if there is no rclone.
+fn mirror(server: &S3Server, tree: &Path, prefix: &str, more: &[&str]) -> bool {
+    let mut command = Command::new("rclone");
+    command.arg("sync").arg(tree).arg(format!("minio:{BUCKET}/{prefix}")).args(more);
+    command.args(["--s3-no-check-bucket", "--config", "/dev/null", "--retries", "1"]);
+    for (key, value) in [
+        ("TYPE", "s3"),
+        ("PROVIDER", "Minio"),
+        ("ENDPOINT", &server.endpoint()),
+        ("ACCESS_KEY_ID", ACCESS_KEY),
+        ("SECRET_ACCESS_KEY", SECRET_KEY),
+        ("REGION", "us-east-1"),
+    ] {
+        command.env(format!("RCLONE_CONFIG_MINIO_{key}"), value);
+    }
+    // It refuses to start with a bundle of certificates it does not need.
+    command.env_remove("AWS_CA_BUNDLE");
+    match command.stdout(Stdio::null()).output() {
+        Ok(done) if done.status.success() => true,
+        Ok(done) => panic!("rclone: {}", String::from_utf8_lossy(&done.stderr)),
+        Err(error) => {
+            println!("skipped: rclone: {error}");
+            false
+        }
+    }
+}
+
+fn import(place: &Place, from: &[&str], dir: &Path, to: &str) -> Outcome {
+    let mut command = place.command("config-syncer");
+    command.arg("import").args(["--cluster", "home", "--app", "web", "--tree", "."]);
+    for prefix in from {
+        command.args(["--from", &place.url(prefix)]);
+    }
+    command.arg(dir).arg(place.url(to));
+    run(command)
+}
+
+#[test]
+fn p3_an_rclone_mirror_becomes_the_first_snapshot_and_is_never_written() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    let tree = volume.file("tree");
+    // rclone itself cannot copy local names that are not UTF-8, or hold characters that it quotes with.
+    let strange = std::ffi::OsStr::new("caf\u{e9} x.txt");
+    fs::create_dir_all(tree.join("deep/er")).unwrap();
+    fs::write(tree.join("config.yaml"), "x: 1\n").unwrap();
+    fs::write(tree.join("deep/er/run.sh"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(tree.join("deep/er/run.sh"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::write(tree.join(strange), "strange").unwrap();
+    fs::write(tree.join("empty"), "").unwrap();
+    fs::write(tree.join("big.bin"), (0..6_000_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>()).unwrap();
+    std::os::unix::fs::symlink("config.yaml", tree.join("current")).unwrap();
+    // What the old loop should not have mirrored.
+    fs::write(tree.join("app.sqlite3"), [b"SQLite format 3\0".as_slice(), &[1; 4080]].concat()).unwrap();
+    fs::write(tree.join("app.sqlite3-wal"), "torn").unwrap();
+    if !mirror(place.server(), &tree, "old/config", &["--links", "--metadata"]) {
+        return;
+    }
+    let before = place.objects("old");
+    assert!(before.len() >= 8, "{:?}", before.keys());
+    let back = volume.file("back");
+    let done = import(&place, &["old/filesystem", "old/config"], &back, "web/files");
+    done.expect(0);
+    assert!(done.stdout.contains("2 SQLite files were left out"), "{}", done.stdout);
+    assert_eq!(place.objects("old"), before, "the mirror is only read");
+    for name in ["config.yaml", "deep/er/run.sh", "empty", "big.bin"]
+        .map(Path::new)
+        .into_iter()
+        .chain([Path::new(strange)])
+    {
+        let (was, is) = (fs::metadata(tree.join(name)).unwrap(), fs::metadata(back.join(name)).unwrap());
+        assert_eq!(
+            fs::read(tree.join(name)).unwrap(),
+            fs::read(back.join(name)).unwrap(),
+            "{}",
+            name.display()
+        );
+        assert_eq!(
+            (was.mtime(), was.mtime_nsec(), was.mode()),
+            (is.mtime(), is.mtime_nsec(), is.mode()),
+            "{}",
+            name.display()
+        );
+    }
+    assert_eq!(fs::read_link(back.join("current")).unwrap(), Path::new("config.yaml"));
+    assert!(!back.join("app.sqlite3").exists() && !back.join("app.sqlite3-wal").exists());
+
+    // The snapshot is proven, says where it came from, and a pod goes on from it.
+    let rows: serde_json::Value = {
+        let mut list = place.command("restore");
+        list.args(["list", &place.url("web/files"), "-o", "json"]);
+        serde_json::from_str(&run(list).stdout).unwrap()
+    };
+    assert_eq!((&rows[0]["snapshot"], &rows[0]["proven"]), (&2.into(), &true.into()));
+    let pod = e2e::Pod::new(&place, "files: [{path: ., exclude: []}]");
+    pod.init(&[]).expect(0);
+    assert_eq!(pod.tree()["outcome"], "restored");
+    assert_eq!(pod.get("config.yaml").as_deref(), Some("x: 1\n"));
+    // Only the first snapshot can be an import.
+    import(&place, &["old/config"], &volume.file("again"), "web/files")
+        .expect(3)
+        .says(&["holds snapshot 2 already"]);
+}
+
+#[test]
+fn an_import_refuses_what_would_harm_the_mirror_or_lose_a_file() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    let tree = volume.file("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("a"), "1").unwrap();
+    if !mirror(place.server(), &tree, "old", &[]) {
+        return;
+    }
+    let before = place.objects("old");
+    import(&place, &["old"], &volume.file("x"), "old/files").expect(3).says(&["inside each other"]);
+    import(&place, &["nowhere"], &volume.file("x"), "files").expect(3).says(&["no mirror holds anything"]);
+    import(&place, &["old"], &tree, "files").expect(3).says(&["is not empty"]);
+    assert!(
+        place.objects("files").keys().all(|key| !key.to_string_lossy().contains("/m/")),
+        "nothing was committed"
+    );
+    let mut client = place.server().client();
+    client.put("old/a%EF%BC%8Fb", b"a name that no Linux file has").unwrap();
+    import(&place, &["old"], &volume.file("x"), "files").expect(4).says(&["is no path"]);
+    assert!(place.objects("old").len() == before.len() + 1);
+}
