@@ -565,3 +565,33 @@ fn p4_a_start_that_is_tried_again_claims_once() {
         assert_eq!(writer.epoch(), 3);
     });
 }
+
+/// A node was away while a pod on another volume went on; its volume comes back.
+#[test]
+fn p3_a_volume_that_was_away_follows_if_it_is_unchanged_and_asks_if_it_is_not() {
+    for changed in [false, true] {
+        run(async {
+            let b = Bench::new();
+            tree_of(&b);
+            b.commit().await.unwrap();
+            let other = b.dir.path().join("other");
+            let done = init_at(&b, &other, Policy::Refuse).await.unwrap();
+            std::fs::write(other.join("d0/f0"), "went on").unwrap();
+            let mut elsewhere = sidecar(&b, &other, &done).await.unwrap();
+            elsewhere.snapshot(|_| {}).await.unwrap().head.unwrap();
+            drop(elsewhere);
+            if changed {
+                b.put("d1/f1", "only here");
+            }
+            let back = init_at(&b, b.root(), Policy::Refuse).await;
+            if changed {
+                let error = back.unwrap_err();
+                assert!(error.to_string().contains("was changed since"), "{error}");
+                assert_eq!(std::fs::read(b.root().join("d1/f1")).unwrap(), b"only here");
+            } else {
+                assert_eq!(back.unwrap().outcome, Outcome::Restored);
+                assert_eq!(fold(b.root()), fold(&other));
+            }
+        });
+    }
+}
