@@ -38,7 +38,12 @@ fn idle(place: &Place, volume: &Volume, databases: usize) -> Proc {
     let streamer = Proc::start(command);
     wait_until(PATIENCE, "all databases", || streamer.log().matches("\"claimed\"").count() >= databases);
     println!("{databases} databases: all taken in after {:.1} s", began.elapsed().as_secs_f64());
-    sleep(Duration::from_secs(20));
+    // At rest is a replica whose first image was read back.
+    wait_until(PATIENCE, "a proof of each", || {
+        streamer.log().matches("\"restore point\"").count() >= databases
+    });
+    println!("all read back after {:.1} s", began.elapsed().as_secs_f64());
+    sleep(Duration::from_secs(70));
     streamer
 }
 

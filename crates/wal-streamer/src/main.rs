@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod control;
 mod import;
+mod memory;
 mod observe;
 mod pairs;
 mod pod;

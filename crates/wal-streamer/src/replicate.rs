@@ -4,7 +4,7 @@ use crate::cli::{Replicate, Span, Switch};
 use crate::observe::{Around, Observers, Requests};
 use crate::pairs::{self, Pairs};
 use crate::stores::Clients;
-use crate::{access, beside, pod, serve};
+use crate::{access, beside, memory, pod, serve};
 use clock::{Clock, IdGen, SystemClock, SystemIds};
 use door::{Failure, exit_of_sqlite};
 use protect::handover::Handover;
@@ -21,6 +21,8 @@ use tokio::sync::watch;
 const LIVE_LIMIT: Duration = Duration::from_secs(60);
 /// How often what changes without events is looked at.
 const BEAT: Duration = Duration::from_secs(5);
+/// Beats between two times that freed memory is given back: a minute.
+const TIDY: u64 = 12;
 /// How often size and free bytes of the volume are read when its fdatasync is not timed.
 const SPACE: Duration = Duration::from_secs(30);
 /// How long level 0 files are kept once they are compacted; Litestream's default, and ours.
@@ -175,8 +177,11 @@ fn with_claims(found: Found, handover: Option<Handover>) -> Found {
 }
 
 async fn beat(health: Arc<Health>, observers: Arc<Observers>, clients: Arc<Clients>) {
-    loop {
+    for beat in 1_u64.. {
         health.beat();
+        if beat.is_multiple_of(TIDY) {
+            memory::give_back();
+        }
         observers.refresh();
         clients.each(|store| observers.store(store)).await;
         tokio::time::sleep(BEAT).await;

@@ -45,23 +45,37 @@ pub(crate) async fn run_asked(
     let around = Surroundings { store, clock, ids, host, events, stop, tail, inbox };
     let (done, ended) = tokio::sync::oneshot::channel();
     let events = around.events.clone();
-    let work = move || {
+    // A start asks the store and waits, which touches 200 KiB of stack that its thread never gives back; following does not. So each
+    // has a thread of its own (P7).
+    let (starts, started) = std::sync::mpsc::sync_channel(1);
+    thread("tail", move || {
+        // No start, no end: whoever could not begin it says so.
+        let Ok(started) = started.recv() else { return };
         // The writer is gone when it has lost its claim: what it held of the WAL is the application's again.
-        let finish = Writer::start(config, around).and_then(follow);
+        let finish = Result::and_then(started, follow);
         if let Err(error @ Error::Lost { .. }) = &finish {
             events(Event::Fenced { why: error.to_string() });
         }
+        // Whoever asked for the run may have gone.
         let _ = done.send(match finish {
             Err(Error::Stopped) => Ok(Finish::Partial),
             other => other,
         });
-    };
-    std::thread::Builder::new().name("tail".into()).spawn(work).map_err(|source| Error::Io {
-        path: PathBuf::from("tail"),
-        doing: "start the thread",
-        source,
+    })?;
+    thread("start", move || {
+        // The other thread waits for it.
+        let _ = starts.send(Writer::start(config, around));
     })?;
     ended.await.expect("the tail thread sends its result before it ends")
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
+    spawned.map(drop).map_err(|source| Error::Io {
+        path: PathBuf::from(name),
+        doing: "start the thread",
+        source,
+    })
 }
 
 fn follow(mut writer: Writer) -> Result<Finish> {

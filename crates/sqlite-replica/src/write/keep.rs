@@ -53,6 +53,11 @@ impl Keeping {
         self.upkeep.due_at().min(image)
     }
 
+    /// Whether nothing is under way or due.
+    pub(crate) fn is_resting(&self, now: u64) -> bool {
+        self.job.is_none() && self.shot.is_none() && self.due_at() > now
+    }
+
     /// Whether an image is to be begun.
     pub(crate) fn wants_image(&self, now: u64) -> bool {
         self.upkeep.wanted.is_some() && self.shot.is_none() && now >= self.image_from
