@@ -236,6 +236,13 @@ fn without_the_identity_the_verbs_say_what_they_can() {
     assert!(looked.stdout.contains("proven by its rolling checksum"), "{}", looked.stdout);
     scene.verb("drill", &["--identity", &id]).expect(0);
 
+    // What may be deleted is known by names and proofs: no key either.
+    let mut prune = scene.place.command("wal-streamer");
+    prune.args(["prune", &scene.place.url("p"), "--keep", "all=7d"]);
+    let plan = run(prune);
+    plan.expect(0);
+    assert!(plan.stdout.contains("nothing was deleted"), "{}", plan.stdout);
+
     // `restore unlock` needs no key, and what it leaves can be restored.
     scene.verb("unlock", &["--force"]).expect(0);
     scene.expect_all_back("id.txt");

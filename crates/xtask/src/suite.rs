@@ -26,6 +26,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
         ("sqlite3", "sqlite3"),
         ("zstd", "zstd"),
         ("age", "age"),
+        ("python3", "python3"),
         ("jq", "jq"),
         ("faketime", "faketime"),
         ("promtool", "prometheus"),

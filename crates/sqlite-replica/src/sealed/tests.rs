@@ -80,6 +80,38 @@ fn p8_the_data_of_a_snapshot_is_the_database() {
     assert_eq!((inside, numbers), (header(1, 9, 5_000), (1..=5_000).collect()));
 }
 
+/// SQLite keeps nothing in the page at 1 GiB and no file of a chain holds it; the data of a snapshot has it as zeros, or everything behind
+/// it would lie one page too early.
+#[test]
+fn p8_the_lock_page_is_in_the_data_of_a_snapshot_and_handed_to_nobody() {
+    let (recipients, identities) = keys();
+    let page_size = PageSize::new(65_536).unwrap();
+    let (lock, bytes) = (page_size.lock_page(), page_size.bytes());
+    let header = Header { page_size, ..header(1, 9, lock + 2) };
+    let mut writer = SealedWriter::new(Vec::new(), &header, &recipients).unwrap();
+    let (blank, mut behind) = (vec![0; bytes], vec![0; bytes]);
+    behind[..6].copy_from_slice(b"behind");
+    for pgno in (1..=lock + 2).filter(|pgno| *pgno != lock) {
+        writer.page(pgno, if pgno > lock { &behind } else { &blank }).unwrap();
+    }
+    let (object, _) = writer.finish().unwrap();
+    let mut handed = (0, 0);
+    let check = |_: &Header| Ok(());
+    decode(object.as_slice(), "key", Some(&identities), check, |pgno, page| {
+        assert!(pgno != lock && page.starts_with(b"behind") == (pgno > lock), "page {pgno}");
+        handed = (handed.0 + 1, pgno);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(handed, (lock + 1, lock + 2));
+    let mut data = Opener::new(object.as_slice(), &identities).unwrap();
+    let before = u64::from(lock) * bytes as u64;
+    assert_eq!(std::io::copy(&mut (&mut data).take(before), &mut std::io::sink()).unwrap(), before);
+    let mut rest = Vec::new();
+    data.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() == 2 * bytes && rest.starts_with(b"behind"));
+}
+
 #[test]
 fn increments_keep_their_page_numbers() {
     let (recipients, identities) = keys();

@@ -1,4 +1,4 @@
-//! How fast pages are sealed and opened on this machine, on one core: `cargo run --release -p seal --example speed`.
+//! How fast pages are sealed and opened on this machine, on one core: `cargo run -p seal --example seal_speed`.
 //!
 //! The pages resemble SQLite's: half text-like records, some noise, some free space. Blocks are those of a sealed replica.
 
