@@ -16,10 +16,12 @@ mod limits;
 mod member;
 mod outcome;
 mod overlap;
+mod presence;
 mod search;
 mod slots;
 mod supervise;
 mod tree;
+mod turns;
 
 pub use board::{State, Status};
 pub use config::{Conflict, Database, Fill, Filling, FleetConfig, Found, News, Stores, Target};
