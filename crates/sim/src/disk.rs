@@ -253,7 +253,9 @@ fn torn(old: &[u8], new: &[u8], rng: &mut Rng) -> Vec<u8> {
     let length = if rng.one_in(2) { old.len() } else { new.len() };
     let mut out = vec![0; length];
     for (at, sector) in out.chunks_mut(SECTOR).enumerate() {
-        let from = if rng.one_in(2) { old } else { new };
+        // A cut that did not reach the disk left everything behind it as it was.
+        let cut = at * SECTOR >= new.len();
+        let from = if rng.one_in(2) || cut { old } else { new };
         let start = (at * SECTOR).min(from.len());
         let end = (start + sector.len()).min(from.len());
         sector[..end - start].copy_from_slice(&from[start..end]);

@@ -26,6 +26,13 @@ pub enum Fate {
     Unanswered,
 }
 
+/// Work that waits for its delivery.
+struct UnderWay {
+    work: BoxFuture<'static, ()>,
+    /// It holds descriptors of its process and ends with it; a PUT may arrive without its sender.
+    holding: bool,
+}
+
 struct Link {
     rng: Rng,
     /// One request in so many fails; 0 = none does.
@@ -35,7 +42,7 @@ struct Link {
     /// The process behind this link is dead: nothing leaves it.
     dead: bool,
     immortal: bool,
-    under_way: Vec<BoxFuture<'static, ()>>,
+    under_way: Vec<UnderWay>,
     log: Vec<String>,
 }
 
@@ -74,7 +81,7 @@ impl Network {
 
     /// Delivers the oldest PUT under way.
     pub fn deliver(&self, fate: Fate) {
-        let Some(mut work) = ({
+        let Some(UnderWay { mut work, .. }) = ({
             let mut link = self.link();
             (!link.under_way.is_empty()).then(|| link.under_way.remove(0))
         }) else {
@@ -101,7 +108,8 @@ impl Network {
         let mut link = self.link();
         link.dead = false;
         link.trouble = 0;
-        std::mem::take(&mut link.under_way)
+        let left = std::mem::take(&mut link.under_way);
+        left.into_iter().filter(|one| !one.holding).map(|one| one.work).collect()
     }
 
     /// Requests since the last question, for the trace.
@@ -148,7 +156,11 @@ impl Network {
 
 impl Host for Network {
     fn spawn(&self, work: BoxFuture<'static, ()>) {
-        self.link().under_way.push(work);
+        self.link().under_way.push(UnderWay { work, holding: false });
+    }
+
+    fn spawn_holding(&self, work: BoxFuture<'static, ()>) {
+        self.link().under_way.push(UnderWay { work, holding: true });
     }
 
     fn finish(&self, work: BoxFuture<'_, ()>) {

@@ -6,7 +6,7 @@ use crate::volume::Volume;
 use anyhow::{Context, Result, bail};
 use clock::{ManualClock, SeededIds};
 use sqlite_replica::{
-    Basis, Catalogue, Claim, Claimant, Claiming, Class, Config, Error, Event, Identity, Progress,
+    Basis, Catalogue, Claim, Claimant, Claiming, Class, Config, Error, Event, Identity, Policy, Progress,
     RestoreOptions, RestorePlan, Step, Surroundings, Writer, restore,
 };
 use sqlite_tail::Options;
@@ -42,6 +42,20 @@ pub struct Pod {
     pub fenced: bool,
     /// It refuses to write.
     pub refused: bool,
+}
+
+/// Upkeep that has something to do within the minutes of a simulation.
+fn hasty() -> Policy {
+    let [a, b, c] = [5, 20, 60].map(Duration::from_secs);
+    Policy {
+        levels: [a, b, c],
+        snapshot: Duration::from_secs(45),
+        image: Duration::from_secs(120),
+        thin: [a, b, c],
+        grace: Duration::from_secs(10),
+        verify: Some(Duration::from_secs(90)),
+        ..Policy::default()
+    }
 }
 
 /// How the start of a pod ended.
@@ -162,7 +176,7 @@ impl Pod {
             adopt: false,
             once: false,
             convert_to_wal: false,
-            upkeep: None,
+            upkeep: Some(hasty()),
             claim: Claiming::Inherited(self.claim),
             protection: seal::Protection::Plain,
             l0_retention: Duration::from_secs(300),

@@ -4,12 +4,17 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 /// Seeds of the default tier and steps of each; the full tier runs many more (`cargo xtask sim --seeds 1..2000`).
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=60;
 const STEPS: u64 = 400;
 
+/// Upkeep takes turns by a number of the whole process, so simulations that ran side by side would wait for each other.
+static ONE: Mutex<()> = Mutex::new(());
+
 fn passes(seed: u64, steps: u64) -> sim::Outcome {
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let outcome = sim::run(seed, steps);
     if let Some(failure) = &outcome.failure {
         let last = outcome.trace.len().saturating_sub(60);

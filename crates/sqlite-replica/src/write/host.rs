@@ -12,6 +12,10 @@ use tokio::sync::oneshot;
 pub trait Host: Send + Sync + 'static {
     /// Runs `work` beside the writer. Dropping it unfinished is like losing the connection: it is sent again.
     fn spawn(&self, work: BoxFuture<'static, ()>);
+    /// As [`Host::spawn`], for work that holds files or connections of this process: nothing of it outlives the process.
+    fn spawn_holding(&self, work: BoxFuture<'static, ()>) {
+        self.spawn(work);
+    }
     /// Runs `work` to its end.
     fn finish(&self, work: BoxFuture<'_, ()>);
     /// Runs `work`, which waits for a disk, where nobody else has to wait for it.

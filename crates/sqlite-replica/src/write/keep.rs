@@ -183,7 +183,7 @@ impl Writer {
         let waker = self.tail.waker();
         let (store, host, clock) = (self.store.clone(), self.host.clone(), self.clock.clone());
         let work = work(task.clone(), store, host, clock, keeping.upkeep.spool.scratch(), self.form.clone());
-        self.host.spawn(Box::pin(async move {
+        self.host.spawn_holding(Box::pin(async move {
             let _turn = AT_WORK.acquire().await;
             let _ = done.send(work.await);
             waker.wake();

@@ -131,7 +131,7 @@ impl Writer {
         (self.events)(Report::ImageStarted { txid, why }.into());
         let (done, result) = channel();
         let waker = self.tail.waker();
-        self.host.spawn(Box::pin(async move {
+        self.host.spawn_holding(Box::pin(async move {
             let _turn = AT_WORK.acquire().await;
             let _ = done.send(work.run(frozen).await);
             waker.wake();
