@@ -122,7 +122,14 @@ impl Fleet {
     pub(super) fn away(&mut self, index: usize) {
         let before = self.members[index].seen;
         self.members[index].phase = Phase::Away;
-        self.hints.listen(&self.members[index].database.path.clone(), index);
+        let path = self.members[index].database.path.clone();
+        self.hints.listen(&path, index);
+        // What was written between the last look and the listening has no event any more: one more look, or it waits for the next search.
+        if matches!(Stamp::of(&path), Ok(Some(stamp)) if !stamp.is_empty()) {
+            self.silence(index);
+            self.members[index].phase = Phase::Due { at: 0, after: None };
+            return self.tell(index, State::Queued, None);
+        }
         let state = if before { State::Gone } else { State::Waiting };
         if self.board.set(index, state, None) {
             let database = &self.members[index].database;
