@@ -264,8 +264,12 @@ pub(crate) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// A connection that ends without a word.
+const HUNG_UP: &str =
+    "the server hung up: it may refuse our client certificate, expired or of another authority";
+
 /// What a handshake or a connection says, and what is wrong then.
-const HINTS: [(&str, &str); 11] = [
+const HINTS: [(&str, &str); 12] = [
     (
         "CertificateExpired",
         "our client certificate has expired; K3s renews it at a restart, Talos every 6 hours",
@@ -279,9 +283,7 @@ const HINTS: [(&str, &str); 11] = [
     ("CertificateRequired", "the server wants a client certificate: give --cert and --key"),
     ("BadCertificate", "the server refuses our client certificate: expired, or of another authority"),
     // With TLS 1.3 the refusal comes after the handshake, and the end of the connection may overtake it.
-    (
-        "connection closed",
-        "the server hung up: it may refuse our client certificate, expired or of another authority",
-    ),
+    ("connection closed", HUNG_UP),
+    ("broken pipe", HUNG_UP),
     ("Connection refused", "nothing listens there: is this an etcd node, and the port 2379?"),
 ];
