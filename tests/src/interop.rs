@@ -511,17 +511,27 @@ impl Vfs {
     }
 
     /// Lets its own restore code write the database to `to`.
+    ///
+    /// Its progress is that of reading; a shell that ends before the last page is written takes the file with it, and is asked
+    /// once more, more patiently.
     #[track_caller]
     pub fn hydrate(&self, replica: &Replica, to: &Path) {
         let settings = [
             ("LITESTREAM_HYDRATION_ENABLED", "true".as_ref()),
             ("LITESTREAM_HYDRATION_PATH", to.as_os_str()),
         ];
-        let mut shell = Shell::open(self, replica, &settings);
-        procs::wait_until(PATIENCE, "hydration", || {
-            shell.ask("PRAGMA litestream_hydration_progress;") == "100.0"
-        });
-        shell.close();
+        for patience in [0, 200, 1000, 5000].map(Duration::from_millis) {
+            let mut shell = Shell::open(self, replica, &settings);
+            procs::wait_until(PATIENCE, "hydration", || {
+                shell.ask("PRAGMA litestream_hydration_progress;") == "100.0"
+            });
+            std::thread::sleep(patience);
+            shell.close();
+            if to.exists() {
+                return;
+            }
+        }
+        panic!("{} was read to its end four times and never written", replica.litestream);
     }
 
     /// One transaction written through the VFS; returns once it is in the store.

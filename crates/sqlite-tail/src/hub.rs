@@ -3,10 +3,9 @@
 //! inotify instances are limited per user (128 by default) and each `notify` watcher has a thread: hundreds of databases
 //! share one of both. Its thread only raises a flag of the tail concerned.
 //!
-//! A busy writer makes tens of thousands of events a second, and whoever reads each as it comes takes a core from it.
-//! An event for a tail that has not even seen the last one is no news, so the thread then pauses now and then; the
-//! kernel merges equal events that nobody has read. A queue that overflows nevertheless touches every tail.
+//! An event for a tail that has not even seen the last one is no news ([`Lull`]). A queue that overflows touches every tail.
 
+use crate::lull::Lull;
 use crate::signal::Signal;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashMap;
@@ -14,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-/// After so many events that were no news, the thread pauses.
-const STALE_EVENTS: u32 = 4;
-/// For how long: the most that an event of another tail is late by.
+/// The most that an event of another tail is late by.
 const PAUSE: Duration = Duration::from_millis(2);
 
 static HUB: Mutex<Weak<Hub>> = Mutex::new(Weak::new());
@@ -31,6 +28,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Hub {
     watcher: Mutex<RecommendedWatcher>,
     signals: Arc<Signals>,
+    lull: Arc<Lull>,
 }
 
 impl Hub {
@@ -40,15 +38,20 @@ impl Hub {
             return Ok(hub);
         }
         let signals = Arc::<Signals>::default();
-        let (heard, mut stale) = (Arc::clone(&signals), 0);
-        let watcher = notify::recommended_watcher(move |event| hear(&heard, event, &mut stale))?;
-        let hub = Arc::new(Hub { watcher: Mutex::new(watcher), signals });
+        let lull = Arc::new(Lull::new(PAUSE));
+        let (heard, lulled) = (Arc::clone(&signals), Arc::clone(&lull));
+        let watcher = notify::recommended_watcher(move |event| hear(&heard, event, &lulled))?;
+        let hub = Arc::new(Hub { watcher: Mutex::new(watcher), signals, lull });
         *shared = Arc::downgrade(&hub);
         Ok(hub)
     }
+
+    fn with<T>(&self, call: impl FnOnce(&mut RecommendedWatcher) -> T) -> T {
+        self.lull.hurry(|| call(&mut locked(&self.watcher)))
+    }
 }
 
-fn hear(signals: &Signals, event: notify::Result<Event>, stale: &mut u32) {
+fn hear(signals: &Signals, event: notify::Result<Event>, lull: &Lull) {
     let news = match &event {
         // Our own opening and reading.
         Ok(event) if matches!(event.kind, EventKind::Access(_)) => return,
@@ -60,11 +63,7 @@ fn hear(signals: &Signals, event: notify::Result<Event>, stale: &mut u32) {
         // Something was missed: everybody looks.
         Ok(_) | Err(_) => locked(signals).values().fold(false, |news, signal| signal.touch() | news),
     };
-    *stale = if news { 0 } else { *stale + 1 };
-    if *stale >= STALE_EVENTS {
-        *stale = 0;
-        std::thread::sleep(PAUSE);
-    }
+    lull.heard(news);
 }
 
 /// Files whose writes touch a signal, until dropped.
@@ -80,7 +79,7 @@ impl Watched {
             locked(&watched.hub.signals).insert(path.to_path_buf(), Arc::clone(signal));
             watched.paths.push(path.to_path_buf());
             // Not under the lock of the signals, which the watcher's thread takes.
-            locked(&watched.hub.watcher).watch(path, RecursiveMode::NonRecursive)?;
+            watched.hub.with(|watcher| watcher.watch(path, RecursiveMode::NonRecursive))?;
         }
         Ok(watched)
     }
@@ -91,7 +90,7 @@ impl Drop for Watched {
         for path in &self.paths {
             locked(&self.hub.signals).remove(path);
             // Fails if the file is gone, and its watch with it.
-            let _ = locked(&self.hub.watcher).unwatch(path);
+            let _ = self.hub.with(|watcher| watcher.unwatch(path));
         }
     }
 }

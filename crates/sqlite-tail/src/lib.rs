@@ -16,6 +16,7 @@ mod frozen;
 mod hold;
 mod hub;
 mod locks;
+mod lull;
 mod options;
 mod overlay;
 mod position;
@@ -35,6 +36,7 @@ mod watch;
 
 pub use error::{Class, Error};
 pub use frozen::Frozen;
+pub use lull::Lull;
 pub use options::Options;
 pub use position::{Position, Resume};
 pub use recognise::{Kind, recognise};

@@ -1,19 +1,17 @@
 //! Hints of the file system: something new in a directory, something written to a database without a writer.
 //!
-//! Hints are hints: a supervisor that gets none finds the same by looking, later. One `notify` watcher for all directories; its
-//! thread pauses when it hears nothing but the writes of databases that have a writer anyway, and the kernel merges what
-//! nobody has read.
+//! Hints are hints: a supervisor that gets none finds the same by looking, later. One `notify` watcher for all directories; the
+//! writes of databases that have a writer anyway are no news ([`Lull`]).
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use sqlite_tail::Lull;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// After so many events that were no news, the watcher's thread pauses.
-const STALE_EVENTS: u32 = 4;
-/// For how long.
+/// The most that a hint is late by.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// What was heard since the last question.
@@ -27,10 +25,10 @@ pub(crate) struct Heard {
     pub(crate) all: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     bell: Notify,
+    lull: Lull,
 }
 
 #[derive(Default)]
@@ -38,7 +36,6 @@ struct State {
     heard: Heard,
     /// Whose file it is.
     files: HashMap<PathBuf, usize>,
-    stale: u32,
 }
 
 /// See the module.
@@ -51,7 +48,8 @@ pub(crate) struct Hints {
 impl Hints {
     /// Watches nothing yet. Without inotify there are no hints.
     pub(crate) fn new() -> Hints {
-        Hints { shared: Arc::default(), watcher: None, directories: HashSet::new() }
+        let shared = Shared { state: Mutex::default(), bell: Notify::new(), lull: Lull::new(PAUSE) };
+        Hints { shared: Arc::new(shared), watcher: None, directories: HashSet::new() }
     }
 
     /// Watches exactly these directories from now on, as far as they exist. True if any is new: what happened there before is
@@ -69,14 +67,15 @@ impl Hints {
                 .ok();
         }
         let Some(watcher) = &mut self.watcher else { return false };
+        let lull = &self.shared.lull;
         for gone in self.directories.difference(&directories) {
             // Fails if the directory is gone, and its watch with it.
-            let _ = watcher.unwatch(gone);
+            let _ = lull.hurry(|| watcher.unwatch(gone));
         }
         let mut watched = HashSet::with_capacity(directories.len());
         for directory in directories {
             let known = self.directories.contains(&directory);
-            if known || watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok() {
+            if known || lull.hurry(|| watcher.watch(&directory, RecursiveMode::NonRecursive)).is_ok() {
                 watched.insert(directory);
             }
         }
@@ -113,25 +112,18 @@ impl Shared {
 }
 
 fn hear(shared: &Shared, event: notify::Result<Event>) {
-    let mut pause = false;
-    {
+    let news = {
         let mut state = shared.state();
-        let news = match &event {
+        match &event {
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => return,
             Ok(event) if !event.need_rescan() => state.note(event),
             Ok(_) | Err(_) => !std::mem::replace(&mut state.heard.all, true),
-        };
-        if news {
-            state.stale = 0;
-            shared.bell.notify_one();
-        } else {
-            state.stale += 1;
-            pause = state.stale.is_multiple_of(STALE_EVENTS);
         }
+    };
+    if news {
+        shared.bell.notify_one();
     }
-    if pause {
-        std::thread::sleep(PAUSE);
-    }
+    shared.lull.heard(news);
 }
 
 impl State {
