@@ -124,7 +124,7 @@ impl Run<'_> {
     }
 
     fn write(&self, id: u32) -> rusqlite::Result<()> {
-        let (mut db, shape) = schema::open(self.args)?;
+        let (mut db, shape) = self.patiently(|| schema::open(self.args))?;
         let mut chance = Rng::of(&[shape.seed, u64::from(id), 0xc4a4ce]);
         let (mut own, mut latencies, mut last) = (0, Vec::new(), 0);
         while self.turn() {
@@ -181,7 +181,7 @@ impl Run<'_> {
 
     /// Holds snapshots for some milliseconds each, and finds the same ledger twice in each of them.
     fn read(&self, written: &AtomicBool) -> rusqlite::Result<()> {
-        let (mut db, _) = schema::open(self.args)?;
+        let (mut db, _) = self.patiently(|| schema::open(self.args))?;
         while !written.load(Ordering::SeqCst) {
             let snapshot = db.transaction()?;
             let last = |db: &Connection| {
