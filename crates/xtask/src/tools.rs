@@ -7,6 +7,14 @@ use std::process::{Command, Stdio};
 
 /// Runs a command and fails with its name if it does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    // What cargo tells xtask about its own package would make build scripts that read it run again, and half of the dependencies
+    // be built again after every change between `cargo xtask` and plain cargo.
+    for (variable, _) in env::vars_os() {
+        let variable = variable.to_string_lossy();
+        if variable.starts_with("CARGO_MANIFEST_") || variable.starts_with("CARGO_PKG_") {
+            command.env_remove(&*variable);
+        }
+    }
     let status = command.status().with_context(|| format!("cannot start {}", name(command)))?;
     if !status.success() {
         bail!("{} ended with {status}", name(command));
