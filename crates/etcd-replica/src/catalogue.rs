@@ -66,6 +66,14 @@ impl Item {
             || self.later.as_ref().is_some_and(|later| later.failed.is_some())
     }
 
+    /// Says that it differs from a live member, if it does.
+    pub fn mismatch(&self) -> Option<String> {
+        let manifest = self.manifest.as_ref()?;
+        (manifest.hashkv.verdict == Verdict::Mismatch).then(|| {
+            format!("{} differs from a live member (HashKV): one of the two is corrupt", manifest.object)
+        })
+    }
+
     /// Restored by a drill.
     pub fn is_drilled(&self) -> bool {
         self.later.as_ref().is_some_and(|later| later.level >= 5 && later.failed.is_none())

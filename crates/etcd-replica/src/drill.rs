@@ -11,7 +11,7 @@ pub use tools::Tools;
 
 use crate::catalogue::{Catalogue, Item};
 use crate::manifest::Manifest;
-use crate::restore::restore;
+use crate::restore::{Progress, restore};
 use crate::result::{DrillStatus, Proven, Status, write_or_warn};
 use crate::verify::record;
 use crate::{Error, Result, token};
@@ -53,13 +53,14 @@ pub fn pick<'a>(catalogue: &'a Catalogue, ids: &dyn IdGen) -> Result<Vec<&'a Ite
     Ok(picked)
 }
 
-/// Restores one snapshot into a running etcd and compares.
+/// Restores one snapshot into a running etcd and compares; `recorded` writes the result beside the snapshot.
 pub async fn drill(
     store: &Store,
     item: &Item,
     identities: Option<Arc<Identities>>,
     tools: &Tools,
     dir: &Path,
+    recorded: bool,
     clock: &dyn Clock,
 ) -> Result<Drilled> {
     let start = clock.monotonic_ns();
@@ -72,7 +73,9 @@ pub async fn drill(
         Err(error @ (Error::Damaged(_) | Error::Source(_))) => Some(error.to_string()),
         Err(error) => return Err(error),
     };
-    record(store, item, if failed.is_some() { 0 } else { 5 }, failed.clone(), "drill", clock).await;
+    if recorded {
+        record(store, item, if failed.is_some() { 0 } else { 5 }, failed.clone(), "drill", clock).await;
+    }
     let object = item.payload.as_ref().map(|payload| payload.key.clone()).unwrap_or_default();
     Ok(Drilled { name: item.name.to_string(), object, failed, seconds, checks })
 }
@@ -100,6 +103,20 @@ pub async fn conclude(store: &Store, cluster: &str, drilled: &[Drilled], clock: 
     }
 }
 
+/// The drills of a run as people read them.
+pub fn table(drilled: &[Drilled]) -> String {
+    let mut text = String::new();
+    for one in drilled {
+        let verdict = if one.failed.is_some() { "FAILED" } else { "ok" };
+        text += &format!("{verdict:<6} {} in {:.1} s\n", one.name, one.seconds);
+        one.checks.iter().for_each(|check| text += &format!("       {check}\n"));
+        if let Some(why) = &one.failed {
+            text += &format!("       {why}\n");
+        }
+    }
+    text
+}
+
 async fn run(
     store: &Store,
     item: &Item,
@@ -111,7 +128,7 @@ async fn run(
     let scratch = tempfile::Builder::new().prefix("drill-").tempdir_in(dir);
     let scratch = scratch.map_err(Error::local(format!("make a scratch directory in {}", dir.display())))?;
     let file = scratch.path().join("snapshot.db");
-    let manifest = restore(store, item, identities.clone(), &file, false).await?;
+    let manifest = restore(store, item, identities.clone(), &file, false, &Progress::default()).await?;
     checks.push(format!("opened: {} bytes with SHA-256 {}", manifest.body_bytes, manifest.body_sha256));
     if let Some(key) = &manifest.token {
         check_token(store, key, identities, &file).await?;

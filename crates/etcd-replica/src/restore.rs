@@ -5,10 +5,13 @@
 
 use crate::catalogue::{Catalogue, Item};
 use crate::manifest::Manifest;
+pub use crate::opening::Progress;
 use crate::opening::{described, open};
+use crate::point::State;
 use crate::proof::{Shape, check_digest, prove};
 use crate::{Error, Result};
 use seal::Identities;
+use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -31,6 +34,47 @@ pub fn choose(catalogue: &Catalogue, at: Option<i64>) -> Result<&Item> {
     }
 }
 
+/// All snapshots that may prove themselves while they are restored, newest first: complete, and never proven wrong. With a
+/// credential that could not read, none was proven yet, and each of them may be whole.
+pub fn promising(catalogue: &Catalogue, at: Option<i64>) -> Vec<&Item> {
+    let complete = |item: &&Item| matches!(item.state(), State::Proven | State::Unproven);
+    let until = |item: &&Item| at.is_none_or(|at| item.name.taken <= at);
+    catalogue.items.iter().rev().filter(complete).filter(until).collect()
+}
+
+/// A newer snapshot that [`choose`] did not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Its name.
+    pub name: String,
+    /// Why it was not taken.
+    pub why: String,
+    /// Proven wrong, or gone: somebody has to know before an older one is taken for it. Otherwise nobody has read it back yet.
+    pub damaged: bool,
+}
+
+/// What is newer than `chosen`, up to the same time: newest first. Leftovers without a manifest are no backups.
+pub fn passed_over(catalogue: &Catalogue, chosen: &Item, at: Option<i64>) -> Vec<PassedOver> {
+    let newer = catalogue.items.iter().rev().take_while(|item| item.name != chosen.name);
+    let why = |item: &Item| match item.state() {
+        State::Failed => item
+            .unreadable
+            .clone()
+            .or_else(|| item.mismatch())
+            .or_else(|| item.later.as_ref().and_then(|later| later.failed.clone()))
+            .map(|why| (why, true)),
+        State::Missing => Some(("the snapshot is gone; only its manifest is left".to_owned(), true)),
+        State::Unproven => Some(("nobody has read it back yet".to_owned(), false)),
+        State::Proven | State::Partial => None,
+    };
+    newer
+        .filter(|item| at.is_none_or(|at| item.name.taken <= at))
+        .filter_map(|item| {
+            why(item).map(|(why, damaged)| PassedOver { name: item.name.to_string(), why, damaged })
+        })
+        .collect()
+}
+
 /// Writes the snapshot of `item` to `output`, which must not exist unless `force`.
 pub async fn restore(
     store: &Store,
@@ -38,8 +82,12 @@ pub async fn restore(
     identities: Option<Arc<Identities>>,
     output: &Path,
     force: bool,
+    progress: &Progress,
 ) -> Result<Manifest> {
     let manifest = described(item)?;
+    if output.is_dir() {
+        return Err(Error::Refused(format!("{} is a directory; name the file to write", output.display())));
+    }
     if !force && std::fs::symlink_metadata(output).is_ok() {
         return Err(Error::Refused(format!("{} exists; replace it with --force", output.display())));
     }
@@ -56,6 +104,7 @@ pub async fn restore(
         store,
         manifest,
         identities,
+        progress,
         file,
         move |file, bytes| file.write_all(bytes).map_err(Error::local(format!("write {took}"))),
         move |file| {

@@ -7,7 +7,7 @@ use crate::catalogue::Item;
 use crate::intake::{Intake, Received};
 use crate::layout::Part;
 use crate::manifest::{FORMAT, LaterProof, Manifest};
-use crate::opening::{compare_stored, described, digest_stored, open};
+use crate::opening::{Progress, compare_stored, described, digest_stored, open};
 use crate::proof::{Shape, prove};
 use crate::{Error, Result, result};
 use clock::Clock;
@@ -36,18 +36,9 @@ pub async fn verify(
     dir: &Path,
     clock: &dyn Clock,
 ) -> Result<Verified> {
-    let manifest = described(item)?;
-    let plain = manifest.recipients.is_empty();
-    let opened = plain || identities.is_some();
-    let checked = if opened {
-        spooled(store, manifest, identities, dir).await.map(drop)
-    } else {
-        let (bytes, sha256) = digest_stored(store, &manifest.object).await?;
-        compare_stored(manifest, bytes, &sha256)
-    };
-    let failed = match checked {
-        Ok(()) => None,
-        Err(Error::Damaged(why)) => Some(why),
+    let (opened, failed) = match check(store, item, identities, dir).await {
+        Ok(opened) => (opened, None),
+        Err(Error::Damaged(why)) if described(item).is_ok() => (false, Some(why)),
         // Wrong keys and networks prove nothing about the object.
         Err(error) => return Err(error),
     };
@@ -55,7 +46,22 @@ pub async fn verify(
     Ok(Verified { name: item.name.to_string(), opened, failed })
 }
 
-/// Writes what was proven beside the manifest; an earlier drill is not forgotten.
+/// Reads one snapshot back and compares; true if it was opened. Damage is [`Error::Damaged`].
+pub(crate) async fn check(
+    store: &Store,
+    item: &Item,
+    identities: Option<Arc<Identities>>,
+    dir: &Path,
+) -> Result<bool> {
+    let manifest = described(item)?;
+    if manifest.recipients.is_empty() || identities.is_some() {
+        return spooled(store, manifest, identities, dir).await.map(|_| true);
+    }
+    let (bytes, sha256) = digest_stored(store, &manifest.object).await?;
+    compare_stored(manifest, bytes, &sha256).map(|()| false)
+}
+
+/// Writes what was proven beside the manifest.
 pub(crate) async fn record(
     store: &Store,
     item: &Item,
@@ -64,15 +70,26 @@ pub(crate) async fn record(
     by: &str,
     clock: &dyn Clock,
 ) {
+    let proof = proof_of(item, level, failed, by, clock);
+    result::write_or_warn(store, &item.name.key(Part::Proof), &proof).await;
+}
+
+/// The proof to write; an earlier drill is not forgotten.
+pub(crate) fn proof_of(
+    item: &Item,
+    level: u8,
+    failed: Option<String>,
+    by: &str,
+    clock: &dyn Clock,
+) -> LaterProof {
     let drilled = item.is_drilled() && failed.is_none();
-    let proof = LaterProof {
+    LaterProof {
         format: FORMAT,
         level: if drilled { level.max(5) } else { level },
         failed,
         by: by.to_owned(),
         at: clock::format_unix_ms(clock.unix_ms()),
-    };
-    result::write_or_warn(store, &item.name.key(Part::Proof), &proof).await;
+    }
 }
 
 /// Fetches, opens and proves a snapshot; what is given back is in a spool.
@@ -88,6 +105,7 @@ pub(crate) async fn spooled(
         store,
         manifest,
         identities,
+        &Progress::default(),
         intake,
         |intake, bytes| intake.push(bytes),
         move |intake| {

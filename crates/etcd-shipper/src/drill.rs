@@ -6,7 +6,7 @@ use crate::{failed, list};
 use clock::{SystemClock, SystemIds};
 use door::{Failure, print};
 use etcd_replica::Catalogue;
-use etcd_replica::drill::{Drilled, Tools, conclude, drill, pick};
+use etcd_replica::drill::{Drilled, Tools, conclude, drill, pick, table};
 use telemetry::{Exit, Shutdown};
 
 pub(crate) async fn run(args: Drill) -> Result<Exit, Failure> {
@@ -20,8 +20,9 @@ pub(crate) async fn run(args: Drill) -> Result<Exit, Failure> {
     let work = async {
         let mut drilled: Vec<Drilled> = Vec::new();
         for item in picked {
-            drilled
-                .push(drill(&store, item, identities.clone(), &tools, &args.work_dir, &SystemClock).await?);
+            let one =
+                drill(&store, item, identities.clone(), &tools, &args.work_dir, true, &SystemClock).await?;
+            drilled.push(one);
         }
         Ok(drilled)
     };
@@ -31,17 +32,6 @@ pub(crate) async fn run(args: Drill) -> Result<Exit, Failure> {
     };
     let drilled = drilled.map_err(failed)?;
     conclude(&store, &cluster, &drilled, &SystemClock).await;
-    print(args.which.output, &drilled, |drilled| {
-        let mut text = String::new();
-        for one in drilled {
-            let verdict = if one.failed.is_some() { "FAILED" } else { "ok" };
-            text += &format!("{verdict:<6} {} in {:.1} s\n", one.name, one.seconds);
-            one.checks.iter().for_each(|check| text += &format!("       {check}\n"));
-            if let Some(why) = &one.failed {
-                text += &format!("       {why}\n");
-            }
-        }
-        text
-    });
+    print(args.which.output, &drilled, |drilled| table(drilled));
     Ok(if drilled.iter().any(|one| one.failed.is_some()) { Exit::Damaged } else { Exit::Done })
 }

@@ -19,6 +19,7 @@ Examples:
   restore verify s3://backups/vaultwarden --full
   restore sqlite s3://backups/sealed/vaultwarden -o db.sqlite3 --identity key.txt
   restore etcd   s3://backups/etcd -o snapshot.db --identity key.txt
+  restore verify s3://backups/etcd --cluster prod --all --identity key.txt
 
 Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or from files in /highwater/credentials.
 Exit codes: 0 done, 1 failed (retry may help), 2 usage, 3 refused or nothing there to restore (nothing changed),
@@ -33,7 +34,8 @@ Examples:
 Exit codes: 0 all is in place, 1 the store cannot be asked (retry), 2 configuration, 3 a person has to decide,
 4 replica damaged, 5 the volume is in use.";
 
-/// Restores databases from their replicas, written by wal-streamer or Litestream, and etcd from its snapshots.
+/// Restores databases from their replicas, written by wal-streamer or Litestream, files from those of config-syncer, and etcd from its
+/// snapshots.
 #[derive(Parser)]
 #[command(name = "restore", version, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -182,6 +184,9 @@ pub(crate) struct List {
     /// The replica
     #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
+    /// Of etcd snapshots: which cluster; may be left out where there is only one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
     /// Of a database: show the time of commit instead of the time of arrival in the store, one small request per point
     #[arg(long)]
     pub(crate) exact: bool,
@@ -195,13 +200,17 @@ pub(crate) struct Verify {
     /// The replica
     #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
+    /// Of etcd snapshots: which cluster; may be left out where there is only one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
     /// Read every object, not only those of the newest point
     #[arg(long)]
     pub(crate) all: bool,
     /// Restore the newest point into the scratch directory as well; of a database, run SQLite's integrity_check on it
     #[arg(long)]
     pub(crate) full: bool,
-    /// Note in the replica up to where it is proven (highwater/proven.json); retention never crosses that
+    /// Note in the replica up to where it is proven (highwater/proven.json; of etcd a proof beside each snapshot too); retention never
+    /// crosses that
     #[arg(long)]
     pub(crate) record: bool,
     /// Age identity that opens a sealed replica; without one its objects are counted and compared, not opened
@@ -210,7 +219,7 @@ pub(crate) struct Verify {
     /// Where temporary files go
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub(crate) scratch: PathBuf,
-    /// Requests in flight
+    /// Requests in flight (of etcd: one, since a snapshot is one object)
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,
     /// How the result is printed
@@ -223,6 +232,9 @@ pub(crate) struct Drill {
     /// The replica
     #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
+    /// Of etcd snapshots: which cluster; may be left out where there is only one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
     /// Where the restored data goes, and is removed from again
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub(crate) scratch: PathBuf,
@@ -235,13 +247,16 @@ pub(crate) struct Drill {
     /// Age identity that opens a sealed replica
     #[arg(long, value_name = "FILE", env = "HIGHWATER_IDENTITY_FILE")]
     pub(crate) identity: Option<PathBuf>,
-    /// Do not write highwater/drill.json and highwater/proven.json
+    /// Of etcd snapshots: where etcd and etcdutl are [default: the path]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) etcd_dir: Option<PathBuf>,
+    /// Do not write highwater/drill.json and highwater/proven.json (of etcd: nor the proof beside each snapshot)
     #[arg(long)]
     pub(crate) no_record: bool,
     /// Write metrics here, in the format of Prometheus' textfile collector
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,
-    /// Requests in flight
+    /// Requests in flight (of etcd: one, since a snapshot is one object)
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,
     /// How the result is printed

@@ -40,18 +40,21 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
         }
         Verb::Files(args) => files::run(args).await.map_err(of_files),
         Verb::Etcd(args) => etcd::run(args).await,
-        Verb::List(args) => match kind::of(&args.url).await? {
+        Verb::List(args) => match kind::of(&args.url, args.cluster.as_deref()).await? {
+            Replica::Etcd(store) => etcd::list::run(&args, &store).await,
             Replica::Files(store) => files::list::run(&store, args.output).await.map_err(of_files),
             Replica::Database => list::run(args).await.map_err(failure),
         },
-        Verb::Verify(args) => match kind::of(&args.url).await? {
+        Verb::Verify(args) => match kind::of(&args.url, args.cluster.as_deref()).await? {
+            Replica::Etcd(store) => etcd::verify::run(&args, &store).await,
             Replica::Files(store) => files::verify::run(&args, &store).await.map_err(of_files),
             Replica::Database => {
                 let identities = identity::named(args.identity.as_deref())?;
                 verify::run(args, identities).await.map_err(failure)
             }
         },
-        Verb::Drill(args) => match kind::of(&args.url).await? {
+        Verb::Drill(args) => match kind::of(&args.url, args.cluster.as_deref()).await? {
+            Replica::Etcd(store) => etcd::drill::run(&args, &store).await,
             Replica::Files(store) => files::drill::run(&args, &store).await.map_err(of_files),
             Replica::Database => {
                 let identities = identity::named(args.identity.as_deref())?;
@@ -59,9 +62,13 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
             }
         },
         Verb::Unlock(args) => {
-            let replica = kind::of(&args.url).await?;
+            let replica = kind::of(&args.url, None).await?;
+            if matches!(replica, Replica::Etcd(_)) {
+                return Err(etcd::unlock::refused(&args.url));
+            }
             unlock::confirmed(&args)?;
             match replica {
+                Replica::Etcd(_) => unreachable!("refused above"),
                 Replica::Files(store) => files::unlock::run(&args, &store).await.map_err(of_files),
                 Replica::Database => unlock::run(args).await.map_err(failure),
             }

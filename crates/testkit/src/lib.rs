@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test bench measures real time")]
 
 pub mod app;
+pub mod bolt;
 pub mod diskfull;
 pub mod etcd;
 pub mod pki;

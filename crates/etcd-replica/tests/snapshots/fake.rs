@@ -1,6 +1,5 @@
 //! A gRPC server that does on the wire what it is told: etcd's calls, Talos' calls, and everything that can go wrong with them.
 
-use crate::bolt_file::{bytes_field, number_field};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http2;
@@ -12,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testkit::bolt::{bytes_field, number_field};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;

@@ -1,7 +1,7 @@
 //! Retention over stores that refuse, lie or change.
 
 use crate::bench::{Bench, NOW, plain, run};
-use crate::bolt_file::{kubernetes, snapshot};
+use testkit::bolt::{kubernetes, snapshot};
 use crate::fake::{Fake, etcd};
 use bytes::Bytes;
 use etcd_replica::retention::{Gate, State};

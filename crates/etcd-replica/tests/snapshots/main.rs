@@ -7,7 +7,6 @@
 
 mod bad_input;
 mod bench;
-mod bolt_file;
 mod fake;
 mod keeping;
 mod real;

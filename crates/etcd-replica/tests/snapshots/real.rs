@@ -3,7 +3,7 @@
 use crate::bench::{Bench, etcd_at, run, tls_files};
 use etcd_replica::drill::{Tools, conclude, drill, pick};
 use etcd_replica::proof::Verdict;
-use etcd_replica::{Catalogue, Source, TlsFiles, choose, restore};
+use etcd_replica::{Catalogue, Progress, Source, TlsFiles, choose, restore};
 use nix::sys::signal::Signal;
 use testkit::etcd::{Cluster, program};
 
@@ -126,7 +126,9 @@ fn p1_what_is_shipped_is_restored_bit_for_bit_and_drilled_with_a_real_etcd() {
     let item = choose(&catalogue, None).unwrap();
     assert_eq!(item.name.revision, second.revision);
     let file = bench.dir.path().join("restored.db");
-    let manifest = run(restore(&bench.store, item, Some(bench.identities.clone()), &file, false)).unwrap();
+    let manifest =
+        run(restore(&bench.store, item, Some(bench.identities.clone()), &file, false, &Progress::default()))
+            .unwrap();
     let printed: serde_json::Value = serde_json::from_str(&Cluster::snapshot_status(&file)).unwrap();
     assert_eq!(format!("{:08x}", printed["hash"].as_u64().unwrap()), manifest.status_hash);
 
@@ -142,6 +144,7 @@ fn p1_what_is_shipped_is_restored_bit_for_bit_and_drilled_with_a_real_etcd() {
             Some(bench.identities.clone()),
             &tools,
             bench.dir.path(),
+            true,
             &*bench.clock,
         ));
         drilled.push(one.unwrap());
@@ -166,6 +169,7 @@ fn p1_what_is_shipped_is_restored_bit_for_bit_and_drilled_with_a_real_etcd() {
         Some(bench.identities.clone()),
         &tools,
         bench.dir.path(),
+        true,
         &*bench.clock,
     ));
     assert!(failed.unwrap().failed.is_some());

@@ -1,13 +1,13 @@
 //! A faithful fake of the four calls of the Talos machine API: client certificates, 1 KiB at a time, failures that end with OK.
 
 use crate::bench::{Bench, short_limits};
-use crate::bolt_file::{bytes_field, kubernetes, number_field, snapshot};
 use crate::fake::{Answer, Fake, Step, Tls, one};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use etcd_replica::proof::Verdict;
 use etcd_replica::{Class, Source, TalosSource};
 use std::path::Path;
+use testkit::bolt::{bytes_field, kubernetes, number_field, snapshot};
 use testkit::pki::{Certificate, Pki, Validity};
 
 const SNAPSHOT: &str = "/machine.MachineService/EtcdSnapshot";

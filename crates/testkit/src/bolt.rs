@@ -1,12 +1,14 @@
-//! A small bbolt file as etcd writes one, made by hand: two metas, a leaf of buckets, a leaf of revisions.
+//! A small bbolt file as etcd writes one, made by hand: two metas, a leaf of buckets, a leaf of revisions. For tests of everything that reads
+//! snapshots, where no etcd is needed to make one.
 
 use sha2::{Digest, Sha256};
 
 const PAGE: usize = 4096;
-pub(crate) const UID: &str = "7d1c0b6e-21ab-4c93-9d1f-5a5f3c8a9b01";
+/// UID of the namespace kube-system in it.
+pub const UID: &str = "7d1c0b6e-21ab-4c93-9d1f-5a5f3c8a9b01";
 
 /// Keys and values of a small Kubernetes.
-pub(crate) fn kubernetes() -> Vec<(String, Vec<u8>)> {
+pub fn kubernetes() -> Vec<(String, Vec<u8>)> {
     let namespace = format!(r#"{{"kind":"Namespace","metadata":{{"name":"kube-system","uid":"{UID}"}}}}"#);
     let mut pairs = vec![("/registry/namespaces/kube-system".to_owned(), namespace.into_bytes())];
     for index in 0..60 {
@@ -27,7 +29,7 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// A field of bytes.
-pub(crate) fn bytes_field(number: u64, bytes: &[u8]) -> Vec<u8> {
+pub fn bytes_field(number: u64, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     varint(number << 3 | 2, &mut out);
     varint(bytes.len() as u64, &mut out);
@@ -36,7 +38,7 @@ pub(crate) fn bytes_field(number: u64, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A field with a number.
-pub(crate) fn number_field(number: u64, value: u64) -> Vec<u8> {
+pub fn number_field(number: u64, value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     varint(number << 3, &mut out);
     varint(value, &mut out);
@@ -86,7 +88,7 @@ fn meta(id: u64, root: u64, pages: u64, txid: u64) -> Vec<u8> {
 }
 
 /// The file with its trailer; revisions count from 2.
-pub(crate) fn snapshot(pairs: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn snapshot(pairs: &[(String, Vec<u8>)]) -> Vec<u8> {
     let rows: Vec<_> = pairs
         .iter()
         .enumerate()
