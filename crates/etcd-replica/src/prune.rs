@@ -14,6 +14,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use store::{PutOptions, Store};
 
+/// Names tried for each that the store refuses to give up, so that locked ones cannot stand in the way of all others for good.
+const TRIES: usize = 4;
 /// A lease older than this belongs to a pruner that died.
 const LEASE_AGE_MS: i64 = 3_600_000;
 
@@ -43,6 +45,19 @@ pub struct Pruned {
     pub locked: Vec<String>,
     /// Names that changed since the listing and were left alone.
     pub changed: Vec<String>,
+}
+
+impl Pruned {
+    /// Due, and still there.
+    pub fn backlog(&self) -> usize {
+        self.plan.deletions().len() + self.plan.waiting() - self.deleted.len()
+    }
+
+    /// Snapshots that are left; leftovers of unfinished runs count for nothing.
+    pub fn candidates(&self) -> usize {
+        let gone = |id: &String| self.deleted.contains(id);
+        self.plan.rows.iter().filter(|row| is_candidate(row.state) && !gone(&row.id)).count()
+    }
 }
 
 /// The catalogue as the planner sees it.
@@ -119,16 +134,16 @@ pub async fn prune(
     let mut done = Pruned { plan: seen, deleted: Vec::new(), locked: Vec::new(), changed: Vec::new() };
     if done.plan.deletions().is_empty() {
         if done.plan.gates.is_empty() {
-            remember(store, cluster, options, &done, done.plan.rows.len()).await;
+            remember(store, cluster, options, &done).await;
         }
         return Ok(done);
     }
     let lease = format!("{cluster}/{LEASE}");
     take_lease(store, &lease, clock).await?;
     let worked = delete(store, cluster, options, clock, &mut done).await;
-    let _ = store.delete_all(std::slice::from_ref(&lease)).await;
-    let left = worked?;
-    remember(store, cluster, options, &done, left).await;
+    give_back(store, &lease).await;
+    worked?;
+    remember(store, cluster, options, &done).await;
     Ok(done)
 }
 
@@ -138,13 +153,22 @@ async fn delete(
     options: &PruneOptions,
     clock: &dyn Clock,
     done: &mut Pruned,
-) -> Result<usize> {
+) -> Result<()> {
     let (fresh, catalogue) = plan_prune(store, cluster, options, clock).await?;
     let wanted: HashSet<String> = done.plan.deletions().into_iter().map(str::to_owned).collect();
     let both: Vec<&str> = fresh.deletions().into_iter().filter(|id| wanted.contains(*id)).collect();
     let items: BTreeMap<String, &Item> =
         catalogue.items.iter().map(|item| (item.name.to_string(), item)).collect();
-    for id in both {
+    // A named plan is exactly its deletions; otherwise what is due beyond the cap takes the place of what is locked.
+    let waiting: HashSet<&str> = waiting(&done.plan);
+    let is_open = options.plan_hash.is_none() && fresh.gates.is_empty();
+    let spare = fresh.rows.iter().filter(|row| row.verdict == Verdict::Wait).map(|row| row.id.as_str());
+    let spare: Vec<String> = spare.filter(|id| is_open && waiting.contains(id)).map(str::to_owned).collect();
+    let (cap, tries) = (both.len(), both.len() * TRIES);
+    for id in both.into_iter().chain(spare.iter().map(String::as_str)).take(tries) {
+        if done.deleted.len() >= cap {
+            break;
+        }
         let item = items[id];
         if !is_unchanged(store, item).await? {
             done.changed.push(id.to_owned());
@@ -163,7 +187,13 @@ async fn delete(
         }
         if denied { done.locked.push(id.to_owned()) } else { done.deleted.push(id.to_owned()) }
     }
-    Ok(catalogue.items.len() - done.deleted.len())
+    Ok(())
+}
+
+/// What is due beyond the cap; nothing where a gate is closed.
+fn waiting(plan: &Plan) -> HashSet<&str> {
+    let rows = plan.rows.iter().filter(|row| plan.gates.is_empty() && row.verdict == Verdict::Wait);
+    rows.map(|row| row.id.as_str()).collect()
 }
 
 /// The snapshot first, its manifest last.
@@ -195,32 +225,43 @@ async fn take_lease(store: &Store, key: &str, clock: &dyn Clock) -> Result<()> {
         Err(error) => return Err(error.into()),
     }
     let held = store.head(key).await?;
-    if clock.unix_ms() - held.modified_ms < LEASE_AGE_MS {
+    if held.size > 0 && clock.unix_ms() - held.modified_ms < LEASE_AGE_MS {
         return Err(Error::Busy(format!("another pruner holds {key}")));
     }
-    store.delete_all(&[key.to_owned()]).await?;
-    store.put(key, body, &PutOptions::create()).await?;
+    let again = match store.delete_all(&[key.to_owned()]).await {
+        Ok(()) => PutOptions::create(),
+        Err(store::Error::Denied { .. } | store::Error::Refused(_)) => PutOptions::overwrite(),
+        Err(error) => return Err(error.into()),
+    };
+    store.put(key, body, &again).await?;
     Ok(())
 }
 
+/// An empty lease is free: who may not delete at all shall still be told what is locked, run after run.
+async fn give_back(store: &Store, key: &str) {
+    if let Err(store::Error::Denied { .. } | store::Error::Refused(_)) =
+        store.delete_all(&[key.to_owned()]).await
+    {
+        let _ = store.put(key, Bytes::new(), &PutOptions::overwrite()).await;
+    }
+}
+
 /// The policy that was applied and how many there are, for the next run's guards.
-async fn remember(store: &Store, cluster: &str, options: &PruneOptions, done: &Pruned, left: usize) {
+async fn remember(store: &Store, cluster: &str, options: &PruneOptions, done: &Pruned) {
     result::write_or_warn(store, &format!("{cluster}/{}", crate::layout::POLICY), &options.policy).await;
     match result::last_run(store, cluster).await {
         Ok(run) => {
             let mut run = run.unwrap_or_default();
-            run.candidates = left.min(candidates(&done.plan) - done.deleted.len());
-            run.backlog = done.plan.waiting() + done.locked.len();
+            run.candidates = done.candidates();
+            run.backlog = done.backlog();
             result::write_or_warn(store, &format!("{cluster}/{RESULT}"), &run).await;
         }
         Err(error) => tracing::warn!(%error, "the result of the last run cannot be read"),
     }
 }
 
-/// Objects of a plan that count as snapshots.
-pub(crate) fn candidates(plan: &Plan) -> usize {
-    let counts = |state| matches!(state, State::Verified | State::Unproven | State::Mismatch | State::Failed);
-    plan.rows.iter().filter(|row| counts(row.state)).count()
+fn is_candidate(state: State) -> bool {
+    matches!(state, State::Verified | State::Unproven | State::Mismatch | State::Failed)
 }
 
 /// Numbers per state for metrics: kept, due, locked, foreign, partial, future, pinned.

@@ -8,7 +8,7 @@ use crate::layout::{Name, Part, RESULT, Slot, check_cluster};
 use crate::manifest::{FORMAT, Manifest};
 use crate::opening::digest_stored;
 use crate::proof::{Content, HashKv, Shape, Verdict, prove};
-use crate::prune::{PruneOptions, Pruned, candidates, prune, tally};
+use crate::prune::{PruneOptions, Pruned, prune, tally};
 use crate::result::{Proven, RunResult, Status, last_run, write_or_warn};
 use crate::retention::Policy;
 use crate::source::{Source, Taken};
@@ -369,8 +369,8 @@ async fn retain(
     let pruned = prune(store, cluster, &prune_options, clock).await?;
     if let Ok(Some(mut run)) = last_run(store, cluster).await {
         run.objects = tally(&pruned.plan);
-        run.backlog = pruned.plan.waiting() + pruned.locked.len();
-        run.candidates = candidates(&pruned.plan) - pruned.deleted.len();
+        run.backlog = pruned.backlog();
+        run.candidates = pruned.candidates();
         write_or_warn(store, &format!("{cluster}/{RESULT}"), &run).await;
     }
     Ok(pruned)

@@ -1,6 +1,7 @@
 //! The command line of `etcd-shipper`.
 
 use crate::destination::To;
+use crate::metrics::Gateway;
 use clap::{Args, Parser, Subcommand};
 use door::{Logs, Output, Paper};
 use std::path::PathBuf;
@@ -137,6 +138,9 @@ pub(crate) struct Ship {
     /// Write the metrics of this run for node_exporter's textfile collector
     #[arg(long, value_name = "FILE")]
     pub(crate) textfile: Option<PathBuf>,
+    /// Push the metrics of this run, a failed one too, to a Pushgateway: http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) pushgateway: Option<Gateway>,
     /// How the result is printed
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Output,

@@ -5,6 +5,7 @@ mod destination;
 mod diagnose;
 mod drill;
 mod list;
+mod metrics;
 mod prune;
 mod serve;
 mod ship;

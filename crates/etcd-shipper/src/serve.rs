@@ -2,7 +2,7 @@
 
 use crate::cli::Serve;
 use crate::failed;
-use crate::ship::short;
+use crate::metrics::short;
 use clock::{Clock, SystemClock};
 use door::Failure;
 use etcd_replica::exporter::look;

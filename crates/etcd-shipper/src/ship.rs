@@ -2,18 +2,14 @@
 
 use crate::cli::Ship;
 use crate::destination::seconds;
-use crate::{exit_of, failed, sources};
+use crate::{exit_of, failed, metrics, sources};
 use clock::SystemClock;
 use door::{Failure, print};
 use etcd_replica::proof::Verdict;
-use etcd_replica::{
-    Delivery, Destination, Error, Manifest, ShipOptions, Summary, Token, record_failure, ship,
-};
+use etcd_replica::{Delivery, Destination, Manifest, ShipOptions, Summary, Token, record_failure, ship};
 use seal::{Protection, Recipients};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
-use telemetry::{BuildInfo, Exit, ExporterMetrics, Registry, Shutdown};
+use telemetry::{Exit, Shutdown};
 
 /// For the last request of an upload that is being thrown away.
 const GRACE: Duration = Duration::from_secs(0);
@@ -44,6 +40,9 @@ pub(crate) async fn run(args: Box<Ship>) -> Result<Exit, Failure> {
             for destination in &destinations {
                 record_failure(destination, &args.cluster, exit.code(), &SystemClock).await;
             }
+            if let Err(error) = leave(&args, &destinations, &vec![exit; destinations.len()]).await {
+                tracing::warn!(error = error.line, "metrics were not written");
+            }
             return Err(failed(error));
         }
         None => {
@@ -56,10 +55,29 @@ pub(crate) async fn run(args: Box<Ship>) -> Result<Exit, Failure> {
         }
     };
     let exit = tell(&args, &destinations, &deliveries).await;
-    if let Some(path) = &args.textfile {
-        textfile(path, &args.cluster, &destinations).await?;
-    }
+    let exits: Vec<Exit> = deliveries
+        .iter()
+        .map(|delivery| {
+            delivery
+                .shipped
+                .as_ref()
+                .map_or_else(exit_of, |manifest| of_manifest(manifest).unwrap_or(Exit::Done))
+        })
+        .collect();
+    leave(&args, &destinations, &exits).await?;
     Ok(exit)
+}
+
+/// Metrics of a run that is over, where somebody asked for them.
+async fn leave(args: &Ship, destinations: &[Destination], exits: &[Exit]) -> Result<(), Failure> {
+    if args.textfile.is_none() && args.pushgateway.is_none() {
+        return Ok(());
+    }
+    let seen = metrics::gather(&args.cluster, destinations, exits).await;
+    if let Some(gateway) = &args.pushgateway {
+        gateway.push(&args.cluster, &seen).await;
+    }
+    args.textfile.as_deref().map_or(Ok(()), |path| metrics::write(path, &seen))
 }
 
 fn protection(args: &Ship) -> Result<Protection, Failure> {
@@ -87,9 +105,8 @@ async fn tell(args: &Ship, destinations: &[Destination], deliveries: &[Delivery]
         match &delivery.shipped {
             Ok(manifest) => {
                 shipped.push(Summary::from((delivery.url.as_str(), manifest)));
-                if let Some(exit) = of_manifest(manifest) {
-                    worst = worst.max(Some(exit));
-                }
+                complain(manifest);
+                worst = worst.max(of_manifest(manifest));
             }
             Err(error) => {
                 eprintln!("etcd-shipper: {}: {error}", delivery.url);
@@ -109,7 +126,7 @@ async fn tell(args: &Ship, destinations: &[Destination], deliveries: &[Delivery]
                     destination = delivery.url,
                     deleted = pruned.deleted.len(),
                     locked = pruned.locked.len(),
-                    waiting = pruned.plan.waiting(),
+                    backlog = pruned.backlog(),
                     "retention"
                 );
             }
@@ -147,51 +164,22 @@ async fn tell(args: &Ship, destinations: &[Destination], deliveries: &[Delivery]
 /// What is wrong with a snapshot that was kept all the same.
 fn of_manifest(manifest: &Manifest) -> Option<Exit> {
     if manifest.hashkv.verdict == Verdict::Mismatch {
-        for member in manifest.hashkv.members.iter().filter(|member| member.verdict == Verdict::Mismatch) {
-            eprintln!(
-                "etcd-shipper: {} differs from member {} at {} (HashKV): one of them is corrupt; the snapshot is kept, nothing is deleted",
-                manifest.object, member.member, member.endpoint
-            );
-        }
         return Some(Exit::Damaged);
+    }
+    (manifest.token_opens == Some(false)).then_some(Exit::Refused)
+}
+
+/// The same in words.
+fn complain(manifest: &Manifest) {
+    for member in manifest.hashkv.members.iter().filter(|member| member.verdict == Verdict::Mismatch) {
+        eprintln!(
+            "etcd-shipper: {} differs from member {} at {} (HashKV): one of them is corrupt; the snapshot is kept, nothing is deleted",
+            manifest.object, member.member, member.endpoint
+        );
     }
     if manifest.token_opens == Some(false) {
         eprintln!(
             "etcd-shipper: the token of --token-file does not open this snapshot: it is another cluster's, or was rotated"
         );
-        return Some(Exit::Refused);
     }
-    None
-}
-
-async fn textfile(path: &Path, cluster: &str, destinations: &[Destination]) -> Result<(), Failure> {
-    let registry = Registry::new(&BuildInfo::of("etcd-shipper"), Arc::new(SystemClock));
-    let registry = registry.map_err(|error| Failure::new(Exit::Failed, error))?;
-    let metrics = ExporterMetrics::new(&registry).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let mut samples = Vec::new();
-    for destination in destinations {
-        let seen =
-            etcd_replica::exporter::of_cluster(&destination.store, cluster, &short(&destination.url)).await;
-        samples.extend(seen.map_err(failed)?);
-    }
-    metrics.replace(&samples);
-    // The process's own numbers are those of a job that is about to end.
-    let text = registry.gather_text();
-    let kept: String =
-        text.lines().filter(|line| !line.contains("process_")).flat_map(|line| [line, "\n"]).collect();
-    let writing = |error: std::io::Error| {
-        failed(Error::Local { what: format!("write {}", path.display()), source: error })
-    };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".highwater-").tempfile_in(parent).map_err(writing)?;
-    std::io::Write::write_all(&mut file, kept.as_bytes()).map_err(writing)?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(readable).map_err(writing)?;
-    file.persist(path).map_err(|error| writing(error.error))?;
-    Ok(())
-}
-
-/// A URL without its query, as a label.
-pub(crate) fn short(url: &str) -> String {
-    url.split('?').next().unwrap_or_default().to_owned()
 }

@@ -1,12 +1,12 @@
 //! Retention over stores that refuse, lie or change.
 
 use crate::bench::{Bench, NOW, plain, run};
-use testkit::bolt::{kubernetes, snapshot};
 use crate::fake::{Fake, etcd};
 use bytes::Bytes;
 use etcd_replica::retention::{Gate, State};
 use etcd_replica::{Catalogue, Class, Policy, PruneOptions, plan_prune, prune, resolve};
 use store::{DeniedReason, Error, Operation, PutOptions};
+use testkit::bolt::{kubernetes, snapshot};
 
 /// Hourly runs over this many hours, each pruning as it goes.
 fn history(bench: &Bench, fake: &Fake, hours: usize) {
@@ -82,12 +82,64 @@ fn p3_without_the_right_to_delete_backups_go_on_and_nothing_is_lost() {
     history(&bench, &fake, 6);
     let catalogue = run(Catalogue::load(&bench.store, "prod")).unwrap();
     assert_eq!(catalogue.items.iter().filter(|item| item.is_verified()).count(), 6);
+    // It is told run after run: a lease that cannot be given back is no reason to stop looking.
+    let delivery = bench.ship(&plain(fake.port)).unwrap();
+    let pruned = delivery.pruned.unwrap().unwrap();
+    assert_eq!((pruned.deleted.len(), pruned.locked.len(), pruned.backlog()), (0, 4, 4), "{pruned:?}");
     // Object lock says the same: denied is counted, and the next run tries again.
     bench.faults.deny(Operation::Delete, false);
     bench.clock.advance_ms(3_600_000);
     history(&bench, &fake, 1);
     let later = run(Catalogue::load(&bench.store, "prod")).unwrap();
     assert!(later.items.len() < 6, "{}", later.items.len());
+}
+
+#[test]
+fn p3_locked_snapshots_do_not_stand_in_the_way_of_all_others() {
+    let (mut bench, fake) = (Bench::new(), Fake::start(None));
+    history(&bench, &fake, 12);
+    bench.policy = tight();
+    let mut narrow = options(Policy { max_deletes: 3, ..tight() });
+    narrow.accepted = Some(narrow.policy.hash());
+    // The store holds the three oldest fast: what a cap of three would try for ever.
+    let names: Vec<String> = {
+        let catalogue = run(Catalogue::load(&bench.store, "prod")).unwrap();
+        catalogue.items.iter().map(|item| item.name.to_string()).collect()
+    };
+    for _ in 0..3 {
+        let denied =
+            Error::Denied { what: "delete".into(), reason: DeniedReason::Access, detail: "locked".into() };
+        bench.faults.fail_next(Some(Operation::Delete), 1, store::fault::When::Before, denied);
+    }
+    let pruned = run(prune(&bench.store, "prod", &narrow, &*bench.clock)).unwrap();
+    assert_eq!((&pruned.locked[..], &pruned.deleted[..]), (&names[..3], &names[3..6]));
+    assert_eq!((pruned.backlog(), pruned.candidates()), (6, 9), "{:?}", pruned.plan.gates);
+    // A plan that a person named is those deletions and no others.
+    let (plan, _) = run(plan_prune(&bench.store, "prod", &narrow, &*bench.clock)).unwrap();
+    narrow.plan_hash = Some(plan.hash.clone());
+    let denied =
+        Error::Denied { what: "delete".into(), reason: DeniedReason::Access, detail: "locked".into() };
+    bench.faults.fail_next(Some(Operation::Delete), 1, store::fault::When::Before, denied);
+    let pruned = run(prune(&bench.store, "prod", &narrow, &*bench.clock)).unwrap();
+    assert_eq!((pruned.locked.len(), pruned.deleted.len()), (1, 2));
+}
+
+#[test]
+fn leftovers_of_unfinished_runs_are_removed_and_count_for_nothing() {
+    let (mut bench, fake) = (Bench::new(), Fake::start(None));
+    for hour in 0..6 {
+        let key = format!(
+            "prod/recent/2026/11/15/etcd-prod-20261115T{hour:02}0000Z-r000000000009-0a1b2c3d.db.zst.age"
+        );
+        run(bench.store.put(&key, Bytes::from_static(b"x"), &PutOptions::create())).unwrap();
+    }
+    bench.clock.advance_ms(3 * 86_400_000);
+    bench.policy = tight();
+    history(&bench, &fake, 2);
+    let catalogue = run(Catalogue::load(&bench.store, "prod")).unwrap();
+    assert_eq!(catalogue.items.len(), 2, "{:?}", bench.keys());
+    let last = run(etcd_replica::result::last_run(&bench.store, "prod")).unwrap().unwrap();
+    assert_eq!((last.candidates, last.backlog), (2, 0), "fewer snapshots than leftovers were removed");
 }
 
 #[test]
