@@ -1,0 +1,298 @@
+//! One streamer, many applications, and everything that goes wrong in a month, in minutes: kills, stops, storms of the store,
+//! lost answers, volumes restored by hand. Whatever is restored meanwhile is a committed prefix, never older than what was
+//! reported durable, and in the end nothing is missing (P1, P2, P6).
+//!
+//! What happens is drawn from a seed; when it happens is up to the machine, so a failure names its seed and may need some runs.
+//! `HIGHWATER_SOAK=600` soaks for as many seconds.
+
+#![allow(clippy::disallowed_methods, reason = "a test measures real time")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use e2e::{PATIENCE, Place, Streamer, Volume, expect_same_after_kill, full, run};
+use testkit::app::{self, AppArgs, Checkpoint, read_acks};
+use testkit::procs::{Proc, wait_until};
+use testkit::rng::Rng;
+
+/// Longest time between two events.
+const CALM_MS: u64 = 700;
+
+fn seconds() -> u64 {
+    let asked = std::env::var("HIGHWATER_SOAK").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(if full() { 240 } else { 20 })
+}
+
+/// An application and what is known of its database.
+struct App {
+    name: String,
+    db: PathBuf,
+    acks: PathBuf,
+    args: AppArgs,
+    proc: Option<Proc>,
+    /// Newest TXID that was reported durable.
+    durable: u64,
+    /// Newest transaction that came back from a restore of the newest state.
+    restored: u64,
+}
+
+impl App {
+    fn new(data: &Volume, number: u64, rng: &mut Rng) -> App {
+        let name = format!("{}.db", char::from(b'a' + number as u8));
+        let (db, acks) = (data.file(&name), data.file(&format!("acks.{number}")));
+        let args = AppArgs {
+            writers: 1 + rng.below(3) as u32,
+            readers: rng.below(2) as u32,
+            page_size: *rng.pick(&[1024, 4096, 4096, 65536]),
+            auto_vacuum: (*rng.pick(&["none", "full", "incremental"])).to_owned(),
+            ack_file: Some(acks.clone()),
+            blob: *rng.pick(&[300, 3000]),
+            documents: 200,
+            seed: number,
+            transactions: 0,
+            ..AppArgs::new(&db)
+        };
+        App { name, db, acks, args, proc: None, durable: 0, restored: 0 }
+    }
+
+    /// Starts it, or starts it anew with other habits.
+    fn start(&mut self, rng: &mut Rng) {
+        self.kill();
+        self.args.rate = *rng.pick(&[2.0, 20.0, 60.0, 150.0]);
+        self.args.checkpoint = *rng.pick(&[
+            Checkpoint::Auto,
+            Checkpoint::Auto,
+            Checkpoint::None,
+            Checkpoint::Passive,
+            Checkpoint::Full,
+            Checkpoint::Restart,
+            Checkpoint::Truncate,
+        ]);
+        self.args.checkpoint_every = rng.range(1, 40);
+        self.args.sync_full = rng.one_in(2);
+        self.args.rollback_one_in = *rng.pick(&[0, 15]);
+        self.proc = Some(Proc::bin("hw-app", self.args.to_args()));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut proc) = self.proc.take() {
+            proc.kill9();
+        }
+    }
+}
+
+struct Soak {
+    rng: Rng,
+    place: Place,
+    volume: Volume,
+    scratch: Volume,
+    apps: Vec<App>,
+    streamer: Streamer,
+    told: BTreeMap<&'static str, u32>,
+}
+
+impl Soak {
+    fn begin(seed: u64) -> Soak {
+        let mut rng = Rng::for_test(seed);
+        let (place, volume, scratch) = (Place::s3(), Volume::new(), Volume::new());
+        let config = format!(
+            "app: soak\nreplica: '{}'\nroot: {}\ndatabases: [{{path: '*.db', snapshot: 1m, keep: {{all: 1m}}}}]\n",
+            place.url("p"),
+            volume.path().display()
+        );
+        fs::write(scratch.file("protect.yaml"), config).expect("a description");
+        let mut apps: Vec<App> = (0..6).map(|number| App::new(&volume, number, &mut rng)).collect();
+        apps.iter_mut().for_each(|app| app.start(&mut rng));
+        let streamer = stream(&place, &scratch);
+        Soak { rng, place, volume, scratch, apps, streamer, told: BTreeMap::new() }
+    }
+
+    fn happens(&mut self) {
+        let one = self.rng.below(self.apps.len() as u64) as usize;
+        let what = match self.rng.below(16) {
+            0 | 1 => {
+                self.listen();
+                self.streamer.proc.kill9();
+                self.listen();
+                self.streamer = stream(&self.place, &self.scratch);
+                "streamer killed"
+            }
+            2 => {
+                self.end_streamer();
+                self.streamer = stream(&self.place, &self.scratch);
+                "streamer ended"
+            }
+            3 => {
+                self.streamer.pause();
+                std::thread::sleep(Duration::from_millis(self.rng.below(3000)));
+                self.streamer.resume();
+                "streamer stopped"
+            }
+            4..=6 => {
+                self.apps[one].start(&mut self.rng);
+                "application killed"
+            }
+            7 => {
+                self.restore_by_hand(one);
+                "restored by hand"
+            }
+            8..=11 => self.trouble(),
+            _ => {
+                self.look_back(one);
+                "looked back"
+            }
+        };
+        *self.told.entry(what).or_default() += 1;
+    }
+
+    /// The store has a bad moment.
+    fn trouble(&mut self) -> &'static str {
+        let n = self.rng.range(1, 12) as u32;
+        let faults = self.place.server().faults();
+        match self.rng.below(6) {
+            0 => faults.fail_next(n, 503),
+            1 => faults.lose_reply_next(n.min(4)),
+            2 => faults.drop_before_next(n),
+            3 => faults.hang_next(1),
+            4 => faults.lose_reply_matching("PUT", "0000", n.min(3)),
+            _ => faults.fail_next_with(n, 500, "InternalError"),
+        };
+        "trouble of the store"
+    }
+
+    /// Takes down what the streamer reported.
+    fn listen(&mut self) {
+        for line in self.streamer.events("durable") {
+            let (db, txid) = (line["db"].as_str().unwrap_or_default(), line["txid"].as_u64().unwrap_or(0));
+            if let Some(app) = self.apps.iter_mut().find(|app| db.ends_with(&app.name)) {
+                app.durable = app.durable.max(txid);
+            }
+        }
+    }
+
+    /// SIGTERM. 0: all is durable; 6: it says itself that something is not; 1: the store was away while a database was begun.
+    fn end_streamer(&mut self) -> i32 {
+        self.streamer.proc.terminate();
+        let exit = self.streamer.proc.expect_exit(PATIENCE);
+        assert!(
+            [0, 1, 6].contains(&exit),
+            "the streamer ended with {exit}:\n{}",
+            self.streamer.proc.log_tail()
+        );
+        self.listen();
+        exit
+    }
+
+    /// Restores the newest state, or any other.
+    fn look_back(&mut self, one: usize) {
+        self.listen();
+        let (prefix, out) = (format!("p/sqlite/{}", self.apps[one].name), self.scratch.file("restored.db"));
+        if self.apps[one].durable == 0 {
+            return;
+        }
+        self.place.server().faults().clear();
+        if self.rng.one_in(3) {
+            let txids = self.place.txids(&prefix);
+            let txid = self.rng.pick(&txids).clone();
+            // It may have been merged meanwhile: then it is not there, and no other state comes in its place.
+            let restored = self.place.restore(&prefix, &out, &["--force", "--txid", &txid]);
+            if restored.exit == 0 {
+                app::verify(&out).unwrap_or_else(|lie| panic!("{prefix} at {txid}: {lie}"));
+            }
+            return;
+        }
+        let found = self.newest(one, &out);
+        let app = &mut self.apps[one];
+        assert!(found >= app.restored, "{prefix}: {found} after {}", app.restored);
+        app.restored = found;
+    }
+
+    /// Restores the newest state; gives its last transaction.
+    fn newest(&self, one: usize, out: &std::path::Path) -> u64 {
+        let app = &self.apps[one];
+        let restored =
+            self.place.restore(&format!("p/sqlite/{}", app.name), out, &["--force", "--format", "json"]);
+        restored.expect(0);
+        let said: serde_json::Value = serde_json::from_str(&restored.stdout).expect("JSON");
+        let txid = u64::from_str_radix(said["txid"].as_str().expect("a TXID"), 16).expect("hex");
+        assert!(txid >= app.durable, "{}: {} was reported durable, {txid} came back", app.name, app.durable);
+        app::verify(out).unwrap_or_else(|lie| panic!("{}: {lie}", app.name)).last_seq
+    }
+
+    /// An operator stops the pod, throws a database away and gets it back from the replica.
+    fn restore_by_hand(&mut self, one: usize) {
+        self.place.server().faults().clear();
+        self.end_streamer();
+        self.apps[one].kill();
+        if self.apps[one].durable > 0 {
+            for suffix in ["", "-wal", "-shm"] {
+                let _ = fs::remove_file(format!("{}{suffix}", self.apps[one].db.display()));
+            }
+            let db = self.apps[one].db.clone();
+            let found = self.newest(one, &db);
+            let app = &mut self.apps[one];
+            assert!(found >= app.restored, "{}: {found} after {}", app.name, app.restored);
+            app.restored = found;
+            // What was acknowledged after it is lost by the operator's will, and its numbers are used again.
+            let _ = fs::remove_file(&app.acks);
+        }
+        self.streamer = stream(&self.place, &self.scratch);
+        // As in a pod: a database that was restored is compared with the replica before the application touches it.
+        let name = self.apps[one].name.clone();
+        let is_it = |line: &serde_json::Value| line["db"].as_str().is_some_and(|db| db.ends_with(&name));
+        if self.apps[one].durable > 0 {
+            wait_until(PATIENCE, "the restored database to be followed", || {
+                self.streamer.events("claimed").iter().any(is_it)
+            });
+        }
+        self.apps[one].start(&mut self.rng);
+    }
+
+    /// All trouble ends; everything must be there.
+    fn end(mut self) {
+        self.place.server().faults().clear();
+        wait_until(PATIENCE, "every database in the store", || {
+            self.listen();
+            self.apps.iter().all(|app| app.durable > 0)
+        });
+        self.apps.iter_mut().for_each(App::kill);
+        assert_eq!(self.end_streamer(), 0, "{}", self.streamer.proc.log_tail());
+        for one in 0..self.apps.len() {
+            let out = self.scratch.file("restored.db");
+            let found = self.newest(one, &out);
+            let app = &self.apps[one];
+            let acknowledged = read_acks(&app.acks).last().map_or(0, |ack| ack.seq);
+            expect_same_after_kill(&app.db, &out, acknowledged);
+            let sync = if app.args.sync_full { "FULL" } else { "NORMAL" };
+            println!("{}: {found} transactions, TXID {}, synchronous={sync}", app.name, app.durable);
+        }
+        let mut verify = self.place.command("restore");
+        verify.args([
+            "verify",
+            "--all",
+            "--full",
+            &self.place.url(&format!("p/sqlite/{}", self.apps[0].name)),
+        ]);
+        run(verify).expect(0);
+        println!("{:?} on {}", self.told, self.volume.path().display());
+    }
+}
+
+fn stream(place: &Place, scratch: &Volume) -> Streamer {
+    let config = scratch.file("protect.yaml").display().to_string();
+    Streamer::with(place, &["--sync-interval", "100ms", "--listen", "off", "--config", &config], &[])
+}
+
+#[test]
+fn p1_p2_everything_comes_back_whatever_happened() {
+    let began = Instant::now();
+    let mut soak = Soak::begin(20_261_121);
+    while began.elapsed() < Duration::from_secs(seconds()) {
+        std::thread::sleep(Duration::from_millis(soak.rng.below(CALM_MS)));
+        assert!(soak.streamer.proc.is_running(), "it ended:\n{}", soak.streamer.proc.log_tail());
+        soak.happens();
+    }
+    soak.end();
+}
