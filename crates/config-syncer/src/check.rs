@@ -1,8 +1,9 @@
 //! `config-syncer check`: everything a sidecar needs, tried once. Usable as a Job before a roll-out.
 
-use crate::cli::{Check, Output};
+use crate::cli::Check;
 use crate::trees::{Tree, resolve};
 use anyhow::Result;
+use door::exit_of_files;
 use file_replica::{Catalogue, Error, Home, Repo};
 use serde::Serialize;
 use store::OpenConfig;
@@ -19,26 +20,20 @@ struct Finding {
     exit: Exit,
 }
 
+impl Finding {
+    fn line(&self) -> String {
+        let verdict = if self.ok { "ok" } else { "FAIL" };
+        format!("{verdict:<4}  {}  {:<10}  {}\n", self.tree, self.check, self.detail)
+    }
+}
+
 pub(crate) async fn run(args: Check) -> Result<Exit> {
     let resolved = resolve(&args.trees)?;
     let mut findings = Vec::new();
     for tree in &resolved.trees {
         look(tree, &mut findings).await;
     }
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-        Output::Text => {
-            for f in &findings {
-                println!(
-                    "{:<4}  {}  {:<10}  {}",
-                    if f.ok { "ok" } else { "FAIL" },
-                    f.tree,
-                    f.check,
-                    f.detail
-                );
-            }
-        }
-    }
+    door::print(args.output, &findings, |all| all.iter().map(Finding::line).collect());
     Ok(findings.iter().filter(|f| !f.ok).map(|f| f.exit).max().unwrap_or(Exit::Done))
 }
 
@@ -51,7 +46,7 @@ async fn look(tree: &Tree, findings: &mut Vec<Finding>) {
         findings.push(Finding { tree: tree.name.clone(), check, ok, detail, exit });
         ok
     };
-    let of = |e: Error| (crate::exit_of(&e), e.to_string());
+    let of = |e: Error| (exit_of_files(e.class()), e.to_string());
     let root = &tree.settings.root;
     let readable = std::fs::read_dir(root).map(|_| format!("{} can be read", root.display()));
     say("directory", readable.map_err(|e| (Exit::Failed, format!("{}: {e}", root.display()))));

@@ -1,10 +1,10 @@
 //! The command line of `config-syncer`.
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use door::{Logs, Output, Paper};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use telemetry::LogFormat;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,9 +26,8 @@ earlier version, or stopped before all was stored).";
 #[derive(Parser)]
 #[command(name = "config-syncer", version, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// How log lines look [default: text on a terminal, json elsewhere]
-    #[arg(long, global = true, value_name = "text|json")]
-    pub(crate) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(crate) logs: Logs,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -62,11 +61,8 @@ pub(crate) enum Verb {
     /// Try everything a sidecar needs: directory, store, credentials, clock, replica
     #[command(after_help = EXAMPLES)]
     Check(Check),
-    /// Print shell completions
-    Completions {
-        /// Shell to complete for
-        shell: clap_complete::Shell,
-    },
+    #[command(flatten)]
+    Paper(Paper),
 }
 
 /// Which trees, and how they are written.
@@ -235,12 +231,6 @@ pub(crate) struct Check {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    Text,
-    Json,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// A directory with everything restored
     Dir,
@@ -257,13 +247,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "config-syncer", &mut std::io::stdout());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -1,6 +1,6 @@
 //! `config-syncer import`: from an rclone mirror to the first snapshot. The mirror is only listed and read.
 
-use crate::cli::{Import, Output};
+use crate::cli::Import;
 use crate::trees::{place, resolve};
 use anyhow::{Context, Result, ensure};
 use clock::{SystemClock, SystemIds};
@@ -57,33 +57,25 @@ pub(crate) async fn run(args: Import) -> Result<Exit> {
     // Read back at once: until it is proven nobody should trust it.
     let proven = verify(&store, Some(head.number), None).await?;
     record(&store, &proven, "verify", &SystemClock).await?;
-    match args.output {
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({
-                "from": from, "directory": tree.settings.root, "snapshot": head.number, "entries": head.entries,
-                "imported": imported,
-            })
-        ),
-        Output::Text => {
-            println!(
-                "read {} files ({} bytes) from {from} into {}",
-                imported.files,
-                imported.bytes,
-                tree.settings.root.display()
+    let root = &tree.settings.root;
+    // The field names are an interface.
+    let document = serde_json::json!({
+        "from": from, "directory": root, "snapshot": head.number, "entries": head.entries, "imported": imported,
+    });
+    door::print(args.output, &document, |_| {
+        let (files, bytes) = (imported.files, imported.bytes);
+        let mut text = format!("read {files} files ({bytes} bytes) from {from} into {}\n", root.display());
+        if imported.sqlite > 0 {
+            text += &format!(
+                "{} SQLite files were left out: copies of a live database are torn; wal-streamer keeps the database itself\n",
+                imported.sqlite
             );
-            if imported.sqlite > 0 {
-                println!(
-                    "{} SQLite files were left out: copies of a live database are torn; wal-streamer keeps the database itself",
-                    imported.sqlite
-                );
-            }
-            if imported.left_out > 0 {
-                println!("{} other files of the old loop were left out", imported.left_out);
-            }
-            println!("committed and read back as snapshot {}; the mirror was not changed", head.number);
         }
-    }
+        if imported.left_out > 0 {
+            text += &format!("{} other files of the old loop were left out\n", imported.left_out);
+        }
+        text + &format!("committed and read back as snapshot {}; the mirror was not changed", head.number)
+    });
     Ok(Exit::Done)
 }
 

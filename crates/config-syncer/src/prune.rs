@@ -1,9 +1,10 @@
 //! `config-syncer prune`: what retention deletes, as a plan first.
 
-use crate::cli::{Output, Prune};
+use crate::cli::Prune;
 use crate::trees::places;
 use anyhow::{Result, anyhow};
 use clock::SystemClock;
+use door::Output;
 use file_replica::Proven;
 use file_replica::retention::{all_heads, apply, plan};
 use protect::Keep;
@@ -21,10 +22,7 @@ pub(crate) async fn run(args: Prune) -> Result<Exit> {
         let heads = all_heads(&store, |_| None).await?;
         let proven = Proven::load(&store).await?.and_then(|p| p.number());
         let plan = plan(&store, &heads, proven, &keep.unwrap_or(described), &SystemClock).await?;
-        match args.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
-            Output::Text => println!("{}: {plan}", place.text),
-        }
+        door::print(args.output, &plan, |plan| format!("{}: {plan}", place.text));
         if args.apply {
             let deleted = apply(&store, &plan).await?;
             if args.output == Output::Text {

@@ -1,6 +1,6 @@
 //! `status`, `list` and `diff`: what is in the store, as tables or JSON.
 
-use crate::cli::{Diff, Output, Read};
+use crate::cli::{Diff, Read};
 use crate::trees::{identities, place, places};
 use anyhow::Result;
 use file_replica::{Catalogue, CommitKind, Error, Head, Proven, Repo, read_manifest};
@@ -37,27 +37,46 @@ struct Status {
     proven_how: Option<String>,
 }
 
+impl Status {
+    fn text(&self) -> String {
+        let newest = match (&self.newest, self.age_seconds) {
+            (Some(n), Some(age)) => format!(
+                "snapshot {} of {} ({age} s ago): {} entries, {} bytes",
+                n.snapshot, n.time, n.entries, n.bytes
+            ),
+            _ => "none".to_owned(),
+        };
+        let proven = match (&self.proven, &self.proven_at, &self.proven_how) {
+            (Some(number), Some(at), Some(how)) => format!("through snapshot {number}, at {at}, by {how}"),
+            _ => "nothing yet".to_owned(),
+        };
+        let of = format!(
+            "cluster {:?}, app {:?}, tree {:?} (lineage {}, claim {})",
+            self.cluster, self.app, self.tree, self.lineage, self.claim
+        );
+        format!("{}\n  belongs to  {of}\n  newest      {newest}\n  proven      {proven}\n", self.replica)
+    }
+}
+
 pub(crate) async fn list(args: Read) -> Result<Exit> {
     for (place, _) in places(args.url.as_deref(), args.config.as_deref())? {
         let store = place.open(OpenConfig::default()).await?;
         repo(&store).await?;
         let heads = Catalogue::load(&store).await?.heads(&store, |_| None).await?;
         let rows: Vec<Row> = heads.iter().filter(|h| h.kind == CommitKind::Snapshot).map(row).collect();
-        match args.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
-            Output::Text => {
-                println!(
-                    "{:>8}  {:<24}  {:>8}  {:>12}  {:>7}  {:>8}",
-                    "SNAPSHOT", "TIME", "ENTRIES", "BYTES", "OBJECTS", "UNSTABLE"
+        door::print(args.output, &rows, |rows| {
+            let mut text = format!(
+                "{:>8}  {:<24}  {:>8}  {:>12}  {:>7}  {:>8}\n",
+                "SNAPSHOT", "TIME", "ENTRIES", "BYTES", "OBJECTS", "UNSTABLE"
+            );
+            for r in rows {
+                text += &format!(
+                    "{:>8}  {:<24}  {:>8}  {:>12}  {:>7}  {:>8}\n",
+                    r.snapshot, r.time, r.entries, r.bytes, r.objects, r.unstable
                 );
-                for r in rows {
-                    println!(
-                        "{:>8}  {:<24}  {:>8}  {:>12}  {:>7}  {:>8}",
-                        r.snapshot, r.time, r.entries, r.bytes, r.objects, r.unstable
-                    );
-                }
             }
-        }
+            text
+        });
     }
     Ok(Exit::Done)
 }
@@ -89,31 +108,7 @@ pub(crate) async fn status(args: Read) -> Result<Exit> {
             proven_how: proven.map(|p| p.how),
         });
     }
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&all)?),
-        Output::Text => {
-            for s in all {
-                println!("{}", s.replica);
-                println!(
-                    "  belongs to  cluster {:?}, app {:?}, tree {:?} (lineage {}, claim {})",
-                    s.cluster, s.app, s.tree, s.lineage, s.claim
-                );
-                match (&s.newest, s.age_seconds) {
-                    (Some(n), Some(age)) => println!(
-                        "  newest      snapshot {} of {} ({age} s ago): {} entries, {} bytes",
-                        n.snapshot, n.time, n.entries, n.bytes
-                    ),
-                    _ => println!("  newest      none"),
-                }
-                match (&s.proven, &s.proven_at, &s.proven_how) {
-                    (Some(number), Some(at), Some(how)) => {
-                        println!("  proven      through snapshot {number}, at {at}, by {how}")
-                    }
-                    _ => println!("  proven      nothing yet"),
-                }
-            }
-        }
-    }
+    door::print(args.output, &all, |all| all.iter().map(Status::text).collect());
     Ok(Exit::Done)
 }
 
@@ -123,16 +118,14 @@ pub(crate) async fn diff(args: Diff) -> Result<Exit> {
     let (_, a) = read_manifest(&store, args.a, identities.as_deref()).await?;
     let (_, b) = read_manifest(&store, args.b, identities.as_deref()).await?;
     let changes = file_replica::diff(&a, &b);
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&changes)?),
-        Output::Text => {
-            println!("{:<9}  {:>12}  {:>12}  PATH", "CHANGE", "BEFORE", "AFTER");
-            for c in &changes {
-                let what = format!("{:?}", c.what).to_lowercase();
-                println!("{what:<9}  {:>12}  {:>12}  {}", c.before, c.after, c.path);
-            }
+    door::print(args.output, &changes, |changes| {
+        let mut text = format!("{:<9}  {:>12}  {:>12}  PATH\n", "CHANGE", "BEFORE", "AFTER");
+        for c in changes {
+            let what = format!("{:?}", c.what).to_lowercase();
+            text += &format!("{what:<9}  {:>12}  {:>12}  {}\n", c.before, c.after, c.path);
         }
-    }
+        text
+    });
     Ok(Exit::Done)
 }
 

@@ -1,9 +1,10 @@
 //! `config-syncer snapshot`: one look at each tree, now.
 
-use crate::cli::{Output, Snapshot};
+use crate::cli::Snapshot;
 use crate::trees::{identities, resolve};
 use anyhow::Result;
 use clock::{SystemClock, SystemIds};
+use door::Output;
 use file_replica::{Committed, Error, Home, Steps, Writer};
 use std::sync::Arc;
 use store::OpenConfig;
@@ -56,30 +57,28 @@ fn is_foreign(error: &Error) -> bool {
 
 fn print(name: &str, done: &Committed, output: Output) {
     let number = done.head.as_ref().map(|h| h.number);
-    match output {
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({
-                "tree": name, "snapshot": number, "entries": done.tracked, "uploaded": done.uploaded,
-                "deleted": done.deleted, "stored_bytes": done.stored_bytes, "unstable": done.unstable,
-                "left_out": { "sqlite": done.left_out.sqlite, "filtered": done.left_out.filtered,
-                              "mounts": done.left_out.mounts, "special": done.left_out.special },
-            })
-        ),
-        Output::Text => {
-            match number {
-                None => println!("{name}: nothing has changed ({} entries)", done.tracked),
-                Some(number) => println!(
-                    "{name}: snapshot {number}: {} entries, {} files sent, {} entries gone, {} bytes stored",
-                    done.tracked, done.uploaded, done.deleted, done.stored_bytes
-                ),
-            }
-            if done.unstable > 0 {
-                println!(
-                    "{name}: {} files are not in it as they are: they change while they are read, or may not be read",
-                    done.unstable
-                );
-            }
+    let left_out = &done.left_out;
+    // The field names are an interface.
+    let document = serde_json::json!({
+        "tree": name, "snapshot": number, "entries": done.tracked, "uploaded": done.uploaded,
+        "deleted": done.deleted, "stored_bytes": done.stored_bytes, "unstable": done.unstable,
+        "left_out": { "sqlite": left_out.sqlite, "filtered": left_out.filtered,
+                      "mounts": left_out.mounts, "special": left_out.special },
+    });
+    door::print(output, &document, |_| {
+        let mut text = match number {
+            None => format!("{name}: nothing has changed ({} entries)\n", done.tracked),
+            Some(number) => format!(
+                "{name}: snapshot {number}: {} entries, {} files sent, {} entries gone, {} bytes stored\n",
+                done.tracked, done.uploaded, done.deleted, done.stored_bytes
+            ),
+        };
+        if done.unstable > 0 {
+            text += &format!(
+                "{name}: {} files are not in it as they are: they change while they are read, or may not be read\n",
+                done.unstable
+            );
         }
-    }
+        text
+    });
 }

@@ -1,14 +1,16 @@
 //! What every command line of this workspace shares, so that the binaries look and end alike.
 //!
 //! * [`Logs`]: the flag `--log-format`, and the logger behind it; [`Output`]: the words of `-o text|json`;
-//! * [`start`]: one thread, one runtime, errors on one line `program: what`, the exit code;
+//! * [`start`], [`start_bounded`]: one thread, one runtime, errors on one line `program: what`, the exit code;
 //! * [`Paper`]: the verbs `completions` and `man` (hidden: for packagers), made from the command line itself;
 //! * [`Finding`] and [`report`]: what a `check` found, one line each with a hint, and its exit code;
-//! * with the feature `sqlite`: the exit code of an error of that room.
+//! * with the features `files` and `sqlite`: the exit code of an error of that room.
 //!
 //! It stands on the doors' floor: it knows clap, and no room but by feature. It decides nothing about data.
 
 mod check;
+#[cfg(feature = "files")]
+mod files;
 mod output;
 mod paper;
 #[cfg(feature = "sqlite")]
@@ -16,8 +18,10 @@ mod sqlite;
 mod start;
 
 pub use check::{Finding, Verdict, exit_of_findings, report};
+#[cfg(feature = "files")]
+pub use files::exit_of_files;
 pub use output::{Output, print};
 pub use paper::Paper;
 #[cfg(feature = "sqlite")]
 pub use sqlite::exit_of_sqlite;
-pub use start::{Failure, Logs, start};
+pub use start::{Failure, Logs, start, start_bounded};

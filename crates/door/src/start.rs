@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
 use telemetry::{Exit, LogFormat};
+use tokio::runtime::Builder;
 
 /// How the process logs.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -41,11 +42,27 @@ pub fn start<F>(program: &str, logs: Logs, work: impl FnOnce() -> F) -> ExitCode
 where
     F: Future<Output = Result<Exit, Failure>>,
 {
+    run(program, logs, &mut Builder::new_current_thread(), work)
+}
+
+/// Like [`start`], with at most `threads` beside the one that waits: where reading, packing and sealing happen there, each
+/// holds buffers, and memory has a bound (P7).
+pub fn start_bounded<F>(program: &str, logs: Logs, threads: usize, work: impl FnOnce() -> F) -> ExitCode
+where
+    F: Future<Output = Result<Exit, Failure>>,
+{
+    run(program, logs, Builder::new_current_thread().max_blocking_threads(threads), work)
+}
+
+fn run<F>(program: &str, logs: Logs, runtime: &mut Builder, work: impl FnOnce() -> F) -> ExitCode
+where
+    F: Future<Output = Result<Exit, Failure>>,
+{
     if let Err(error) = telemetry::log::init(logs.log_format) {
         eprintln!("{program}: {error}");
         return Exit::Usage.into();
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("{program}: cannot start: {error}");

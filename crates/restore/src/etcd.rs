@@ -13,7 +13,7 @@ pub(crate) mod verify;
 use crate::values::{bytes, moment, url};
 use crate::{confirm, identity, kind, progress};
 use clap::Args;
-use door::{Failure, Output};
+use door::{Failure, Output, exit_of_files};
 use etcd_replica::{
     Catalogue, Class, Error, Item, Manifest, PassedOver, Progress, choose, passed_over, promising, resolve,
     restore, steps,
@@ -80,7 +80,7 @@ async fn load(store: &Store, cluster: Option<&str>) -> Result<Catalogue, Failure
         Ok(cluster) => Catalogue::load(store, &cluster).await.map_err(failed),
         Err(Error::Refused(why)) => {
             let instead = kind::instead_of_etcd(store).await;
-            let instead = instead.map_err(|e| Failure::new(crate::files::exit_of(&e), e))?;
+            let instead = instead.map_err(|e| Failure::new(exit_of_files(e.class()), e))?;
             Err(failed(Error::Refused(match instead {
                 Some((what, hint)) => format!("the prefix holds {what}: {hint}"),
                 None => why,

@@ -5,12 +5,13 @@ pub(crate) mod list;
 pub(crate) mod unlock;
 pub(crate) mod verify;
 
+use crate::values::{moment, url};
 use crate::{confirm, kind, progress};
 use clap::Args;
 use clock::SystemClock;
 use door::Output;
+use file_replica::Error;
 use file_replica::restore::{Options, Progress, RestorePlan, Want, restore};
-use file_replica::{Class, Error};
 use seal::Identities;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,13 @@ use telemetry::Exit;
 #[derive(Args)]
 pub(crate) struct Files {
     /// The replica
-    #[arg(value_parser = |text: &str| StoreUrl::parse(text).map_err(|e| e.to_string()))]
+    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// The directory to write
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// The newest snapshot committed at or before this time
-    #[arg(long, value_name = "RFC3339", conflicts_with = "snapshot", value_parser = |text: &str| clock::parse_unix_ms(text).ok_or("not an RFC 3339 time, for example 2026-11-20T14:05:00Z"))]
+    #[arg(long, value_name = "RFC3339", conflicts_with = "snapshot", value_parser = moment)]
     pub(crate) timestamp: Option<clock::UnixMs>,
     /// Exactly this snapshot, as `restore list` shows it
     #[arg(long, value_name = "N")]
@@ -166,14 +167,4 @@ fn identities(path: Option<&Path>) -> Result<Option<Arc<Identities>>, Error> {
 fn has_files(dir: &Path) -> bool {
     let ours = |entry: &std::fs::DirEntry| entry.file_name() == ".highwater";
     std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| !ours(&entry)))
-}
-
-pub(crate) fn exit_of(error: &Error) -> Exit {
-    match error.class() {
-        Class::Retriable => Exit::Failed,
-        Class::Usage => Exit::Usage,
-        Class::Refused => Exit::Refused,
-        Class::Damaged => Exit::Damaged,
-        Class::Fenced => Exit::Fenced,
-    }
 }

@@ -13,7 +13,7 @@ use crate::cli::Init;
 use crate::progress;
 use crate::values::bytes;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use door::{Failure, exit_of_sqlite};
+use door::{Failure, exit_of_files, exit_of_sqlite};
 use futures::{StreamExt, stream};
 use parts::{Part, Work};
 use protect::handover::Outcome;
@@ -138,7 +138,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             });
             let done = done.await;
             shown.finish();
-            let done = done.map_err(|error| Failure::new(crate::files::exit_of(&error), error))?;
+            let done = done.map_err(|error| Failure::new(exit_of_files(error.class()), error))?;
             row::of_tree(&part.path, done, seconds())
         }
     }
@@ -195,7 +195,7 @@ async fn dry_run(args: &Init, parts: &[Part]) -> Result<Exit, Failure> {
             }
             Work::Tree(task) => {
                 let (o, decision) = file_replica::restore::would(task).await.map_err(|error| {
-                    Failure::new(crate::files::exit_of(&error), format!("{path}: {error}"))
+                    Failure::new(exit_of_files(error.class()), format!("{path}: {error}"))
                 })?;
                 format!("{decision:?} (local {:?}, replica {:?}, {:?})", o.local, o.replica, o.tie)
             }

@@ -18,7 +18,7 @@ mod verify;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
-use door::{Failure, exit_of_sqlite};
+use door::{Failure, exit_of_files, exit_of_sqlite};
 use kind::Replica;
 use std::process::ExitCode;
 use telemetry::Exit;
@@ -82,5 +82,5 @@ fn failure(error: sqlite_replica::Error) -> Failure {
 }
 
 fn of_files(error: file_replica::Error) -> Failure {
-    Failure::new(files::exit_of(&error), error)
+    Failure::new(exit_of_files(error.class()), error)
 }
