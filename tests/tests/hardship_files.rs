@@ -1,4 +1,4 @@
-//! `config-syncer` and `restore files` where the world is against them: foreign files, ACLs, a disk that cannot be read, a kernel that
+//! `config-syncer` and `restore files` where the world is against them: foreign files, ACLs, a disk with bad sectors, a kernel that
 //! gives no watches. Whatever cannot be arranged on a machine is skipped with the reason.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
@@ -8,10 +8,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, UNIX_EPOCH};
 
 use e2e::http::{get, series};
 use e2e::pod::{addr, stop};
 use e2e::{Outcome, PATIENCE, Place, run};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::procs::{Proc, wait_until};
 
@@ -127,89 +129,237 @@ fn acls_come_back_as_they_were() {
     assert_eq!(acls(&back), acls(&tree));
 }
 
-/// A disk with a file that cannot be read: a file system in a file whose end is cut off, under one that can be written.
+/// A disk with bad sectors under chosen files: a file system in a file, where their blocks lie behind the point at which it is cut off.
 struct BadDisk {
     dir: TempDir,
-    mounted: Vec<PathBuf>,
+    is_mounted: bool,
 }
 
 impl BadDisk {
+    /// Blocks of 1 KiB, and how many of them are there when the disk is broken.
+    const BLOCKS: u64 = 32 << 10;
+    const GOOD: u64 = 30 << 10;
+
     fn mount() -> Result<BadDisk, String> {
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let at = |name: &str| dir.path().join(name);
-        let (image, lower, upper, tree) = (at("image"), at("lower"), at("upper"), at("tree"));
-        for place in [&lower, &upper, &tree] {
-            fs::create_dir(place).map_err(|e| e.to_string())?;
+        let mut disk = BadDisk { dir, is_mounted: false };
+        let file = fs::File::create(disk.at("image")).and_then(|file| file.set_len(Self::BLOCKS << 10));
+        file.and_then(|()| fs::create_dir(disk.at("disk"))).map_err(|e| e.to_string())?;
+        // Blocks in the inode, and nothing that notices where they are.
+        let features = "^has_journal,^extent,^64bit,^metadata_csum,^flex_bg";
+        let image = disk.at("image");
+        let made =
+            can("mkfs.ext4", &["-q", "-F", "-b", "1024", "-O", features, image.to_str().unwrap_or_default()]);
+        if !made || !can("debugfs", &["-V"]) || !disk.attach() {
+            return Err("no loop device, or no mkfs.ext4 and debugfs".into());
         }
-        let file = fs::File::create(&image).and_then(|file| file.set_len(16 << 20));
-        file.map_err(|e| e.to_string())?;
-        let text = |path: &Path| path.to_str().unwrap_or_default().to_owned();
-        let mut disk = BadDisk { dir, mounted: Vec::new() };
-        let made = can("mkfs.ext4", &["-q", "-F", "-b", "1024", "-O", "^has_journal", &text(&image)]);
-        if !made || !disk.attach(&["-o", "loop", &text(&image)], &lower) {
-            return Err("no loop device, or no mkfs.ext4".into());
-        }
-        fs::write(lower.join("broken"), vec![7; 6 << 20]).map_err(|e| e.to_string())?;
-        disk.detach();
-        let options = format!("lowerdir={},upperdir={1}/u,workdir={1}/w", text(&lower), text(&upper));
-        let ready = disk.attach(&["-o", "loop,ro", &text(&image)], &lower)
-            && disk.attach(&["-t", "tmpfs", "none"], &upper)
-            && fs::create_dir(upper.join("u")).and_then(|()| fs::create_dir(upper.join("w"))).is_ok()
-            && disk.attach(&["-t", "overlay", "overlay", "-o", &options], &tree);
-        if !ready {
-            return Err("no overlay of file systems".into());
-        }
-        // Everything behind the first mebibyte is gone: reading it is an error of the device.
-        let cut = fs::OpenOptions::new().write(true).open(&image).and_then(|file| file.set_len(2 << 20));
-        cut.map_err(|e| e.to_string())?;
-        match fs::read(tree.join("broken")) {
-            Err(error) if error.raw_os_error() == Some(5) => Ok(disk),
-            other => Err(format!("the disk is not broken enough: {:?}", other.map(|bytes| bytes.len()))),
-        }
+        fs::create_dir(disk.tree()).map_err(|e| e.to_string())?;
+        Ok(disk)
     }
 
-    fn attach(&mut self, arguments: &[&str], at: &Path) -> bool {
-        let mounted = can("mount", &[arguments, &[at.to_str().unwrap_or_default()]].concat());
-        if mounted {
-            self.mounted.push(at.to_owned());
+    /// From now on the disk does not give the first block of these things in the tree.
+    fn break_first_block(&mut self, of: &[&str]) {
+        self.detach();
+        let image = self.at("image");
+        for (i, name) in of.iter().enumerate() {
+            let request = format!("set_inode_field /tree/{name} block[0] {}", Self::BLOCKS - 1 - i as u64);
+            assert!(can("debugfs", &["-w", "-R", &request, image.to_str().unwrap()]), "{request}");
         }
-        mounted
+        assert!(self.attach());
+        fs::OpenOptions::new().write(true).open(&image).unwrap().set_len(Self::GOOD << 10).unwrap();
+    }
+
+    fn attach(&mut self) -> bool {
+        let (image, disk) = (self.at("image"), self.at("disk"));
+        self.is_mounted = can("mount", &["-o", "loop", image.to_str().unwrap(), disk.to_str().unwrap()]);
+        self.is_mounted
     }
 
     fn detach(&mut self) {
-        if let Some(at) = self.mounted.pop() {
-            can("umount", &[at.to_str().unwrap_or_default()]);
+        if self.is_mounted {
+            self.is_mounted = !can("umount", &[self.at("disk").to_str().unwrap_or_default()]);
         }
     }
 
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     fn tree(&self) -> PathBuf {
-        self.dir.path().join("tree")
+        self.at("disk/tree")
+    }
+
+    /// A later time, without its content being touched.
+    fn touch(&self, name: &str) {
+        let file = fs::OpenOptions::new().write(true).open(self.tree().join(name)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
     }
 }
 
 impl Drop for BadDisk {
     fn drop(&mut self) {
-        while !self.mounted.is_empty() {
-            self.detach();
-        }
+        self.detach();
     }
 }
 
+fn commits(place: &Place) -> usize {
+    fs::read_dir(place.root("files/m")).map_or(0, Iterator::count)
+}
+
+/// Of a look as a script sees it: the exit code, and what it counted.
+fn counted(place: &Place, tree: &Path) -> (i32, Value) {
+    let mut command = snapshot(place, tree);
+    command.args(["-o", "json"]);
+    let outcome = run(command);
+    (outcome.exit, serde_json::from_str(&outcome.stdout).unwrap_or_else(|e| panic!("{e}: {outcome:?}")))
+}
+
 #[test]
-fn p3_a_file_the_disk_cannot_read_ends_the_look_and_is_never_a_deletion() {
-    let disk = match BadDisk::mount() {
+fn p3_bad_sectors_keep_the_last_good_version_and_stop_nobody_else() {
+    let mut disk = match BadDisk::mount() {
         Ok(disk) => disk,
         Err(reason) => return println!("skipped: {reason}"),
     };
-    let place = Place::s3();
-    fs::write(disk.tree().join("good"), "1").unwrap();
-    run(snapshot(&place, &disk.tree())).expect(1).says(&["broken", "Input/output error"]);
-    let commits = || fs::read_dir(place.root("files/m")).unwrap().count();
-    assert_eq!(commits(), 1, "a claim and no snapshot");
-    // Replaced by a good one, it goes on.
-    fs::remove_file(disk.tree().join("broken")).unwrap();
-    run(snapshot(&place, &disk.tree())).expect(0);
-    assert_eq!(commits(), 3);
+    let (place, tree) = (Place::s3(), disk.tree());
+    let far = "t".repeat(100); // too long for the inode: it has a block
+    fs::write(tree.join("small"), "first").unwrap();
+    fs::write(tree.join("big"), vec![7; 5 << 20]).unwrap();
+    std::os::unix::fs::symlink(&far, tree.join("link")).unwrap();
+    run(snapshot(&place, &tree)).expect(0);
+
+    fs::write(tree.join("never-read"), "1").unwrap();
+    // A database and what lies beside it: while nobody can tell, nobody may take them for plain files.
+    fs::write(tree.join("db"), [&b"SQLite format 3\0"[..], &[0; 4080]].concat()).unwrap();
+    fs::write(tree.join("db-journal"), "hot").unwrap();
+    disk.break_first_block(&["small", "big", "link", "never-read", "db"]);
+    assert_eq!(fs::read(tree.join("small")).unwrap_err().raw_os_error(), Some(5), "EIO");
+    disk.touch("small");
+    disk.touch("big");
+    fs::write(tree.join("good"), "2").unwrap();
+    let before = commits(&place);
+    let outcome = run(snapshot(&place, &tree));
+    outcome.expect(6);
+    assert!(outcome.stdout.contains("6 files are not in it as they are"), "{outcome:?}");
+    for path in ["small", "big", "link", "never-read", "db", "db-journal"] {
+        let line = outcome.stderr.lines().find(|line| line.contains(&format!("\"path\":\"{path}\"")));
+        assert!(line.is_some_and(|line| line.contains("cannot be read")), "{path}: {outcome:?}");
+    }
+    assert_eq!(commits(&place), before + 2, "a claim and a snapshot");
+
+    let back = disk.at("back");
+    run(restore(&place, &back)).expect(0);
+    let text = |name: &str| fs::read_to_string(back.join(name));
+    assert_eq!((text("small").unwrap(), text("good").unwrap()), ("first".into(), "2".into()));
+    assert_eq!(fs::read(back.join("big")).unwrap(), vec![7; 5 << 20]);
+    assert_eq!(fs::read_link(back.join("link")).unwrap(), Path::new(&far));
+    for name in ["never-read", "db", "db-journal"] {
+        assert!(!back.join(name).exists(), "{name} was never read, so it is in no snapshot");
+    }
+
+    // The next look says so again, and commits nothing.
+    let (code, again) = counted(&place, &tree);
+    assert_eq!(code, 6);
+    assert!(again["snapshot"].is_null() && again["deleted"] == 0, "{again}");
+    assert_eq!((&again["unstable"], &again["unreadable"]), (&json!(6), &json!(6)), "{again}");
+
+    // A watcher counts them, and says it once.
+    let mut command = place.command("config-syncer");
+    command.arg("watch").arg(&tree).arg(place.url("files"));
+    command.args(["--debounce", "100ms", "--listen", "127.0.0.1:0"]);
+    let mut syncer = Proc::start(command);
+    syncer.wait_for_log(PATIENCE, "\"watching\"");
+    let at = addr(&mut syncer);
+    let metric = |name: &str, label: &str| {
+        let metrics = get(&at, "/metrics").1;
+        let line =
+            metrics.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or_default()
+    };
+    wait_until(PATIENCE, "the gauge", || metric("highwater_files_unstable", "root=\"tree\"") == 6);
+    let now = commits(&place);
+    fs::write(tree.join("more"), "3").unwrap();
+    wait_until(PATIENCE, "what is good goes on", || commits(&place) > now);
+    let counter = || metric("highwater_files_errors_total", "reason=\"unreadable\"");
+    wait_until(PATIENCE, "six in each of two looks", || counter() >= 12);
+    stop(&mut syncer);
+
+    // Replaced by good ones, they are stored again.
+    for name in ["small", "big", "link", "never-read", "db", "db-journal"] {
+        fs::rename(tree.join(name), disk.at("disk").join(name)).unwrap();
+    }
+    fs::write(tree.join("small"), "second").unwrap();
+    fs::write(tree.join("big"), vec![8; 5 << 20]).unwrap();
+    std::os::unix::fs::symlink("near", tree.join("link")).unwrap();
+    let (code, healed) = counted(&place, &tree);
+    assert_eq!((code, &healed["unstable"], &healed["deleted"]), (0, &json!(0), &json!(0)), "{healed}");
+    let healed = disk.at("healed");
+    run(restore(&place, &healed)).expect(0);
+    assert_eq!(fs::read_to_string(healed.join("small")).unwrap(), "second");
+    assert_eq!(fs::read_link(healed.join("link")).unwrap(), Path::new("near"));
+}
+
+#[test]
+fn p6_a_directory_the_disk_does_not_list_ends_the_look_and_is_never_empty() {
+    let mut disk = match BadDisk::mount() {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let (place, tree) = (Place::s3(), disk.tree());
+    fs::create_dir(tree.join("dir")).unwrap();
+    fs::write(tree.join("dir/inside"), "1").unwrap();
+    fs::write(tree.join("good"), "1").unwrap();
+    run(snapshot(&place, &tree)).expect(0);
+    disk.break_first_block(&["dir"]);
+    fs::write(tree.join("good"), "2").unwrap();
+    let before = commits(&place);
+    run(snapshot(&place, &tree)).expect(1).says(&["dir", "Input/output error"]);
+    assert!(commits(&place) <= before + 1, "a claim at most, and no snapshot");
+    let back = disk.at("back");
+    run(restore(&place, &back)).expect(0);
+    assert_eq!(fs::read_to_string(back.join("dir/inside")).unwrap(), "1");
+}
+
+#[test]
+fn p6_a_tree_of_which_not_one_file_can_be_read_is_no_empty_tree() {
+    let mut disk = match BadDisk::mount() {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let (place, tree) = (Place::s3(), disk.tree());
+    fs::create_dir(tree.join("dir")).unwrap();
+    fs::write(tree.join("dir/only"), "1").unwrap();
+    disk.break_first_block(&["dir/only"]);
+    run(snapshot(&place, &tree)).expect(3).says(&["not one of 1 files can be read"]);
+    assert!(commits(&place) <= 1, "a claim at most, and no snapshot");
+}
+
+#[test]
+fn p3_a_sealed_tree_that_lost_its_state_drops_no_file_that_it_cannot_read() {
+    let mut disk = match BadDisk::mount() {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let (place, tree, key) = (Place::s3(), disk.tree(), disk.at("key"));
+    // A key pair that everybody knows.
+    fs::write(&key, "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX").unwrap();
+    let recipient = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+    let sealed = |more: &[&str]| {
+        let mut command = snapshot(&place, &tree);
+        command.args(["--recipient", recipient]).args(more);
+        run(command)
+    };
+    fs::write(tree.join("bad"), "first").unwrap();
+    fs::write(tree.join("good"), "1").unwrap();
+    sealed(&[]).expect(0);
+    disk.break_first_block(&["bad"]);
+    fs::remove_file(tree.join(".highwater/files-replica/state")).unwrap();
+    sealed(&[]).expect(3).says(&["1 files cannot be read", "--identity"]);
+    sealed(&["--identity", key.to_str().unwrap()]).expect(6);
+    let back = disk.at("back");
+    let mut command = restore(&place, &back);
+    command.arg("--identity").arg(&key);
+    run(command).expect(0);
+    assert_eq!(fs::read_to_string(back.join("bad")).unwrap(), "first");
 }
 
 /// As many watches as a crowded node leaves: the tree is looked at by the clock instead, and a metric says so.
@@ -244,9 +394,8 @@ fn a_kernel_without_watches_is_polled_and_told() {
     let polling = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{metrics}"));
     assert!(polling.ends_with(" 1"), "{polling}");
     assert!(series(&metrics, "nothing").is_none());
-    let commits = || fs::read_dir(place.root("files/m")).unwrap().count();
-    let before = commits();
+    let before = commits(&place);
     fs::write(tree.join("d19/late"), "1").unwrap();
-    wait_until(PATIENCE, "the change is found without an event", || commits() > before);
+    wait_until(PATIENCE, "the change is found without an event", || commits(&place) > before);
     stop(&mut syncer);
 }

@@ -25,6 +25,7 @@ struct Seen {
     snapshot: u64,
     entries: u64,
     unstable: u64,
+    unreadable: u64,
     last_matching_ms: i64,
     pending_since_ms: Option<u64>,
     proven: Option<u64>,
@@ -77,12 +78,13 @@ impl Observed {
                 seen.state = "watching";
                 seen.error = None;
                 seen.entries = done.tracked;
-                seen.unstable = done.unstable;
+                (seen.unstable, seen.unreadable) = (done.unstable, done.unreadable);
                 if done.unstable == 0 && !done.moved {
                     seen.last_matching_ms = self.clock.unix_ms();
                     self.metrics.synced(seen.last_matching_ms);
                 }
                 self.metrics.tracked(done.tracked, done.unstable);
+                self.metrics.unreadable(done.unreadable);
                 self.metrics.look(if done.head.is_some() { "committed" } else { "unchanged" });
                 if let Some(head) = &done.head {
                     seen.snapshot = head.number;
@@ -173,6 +175,7 @@ impl Observed {
             "snapshot": seen.snapshot,
             "entries": seen.entries,
             "unstable": seen.unstable,
+            "unreadable": seen.unreadable,
             "proven": seen.proven,
             "last_matching": matching.map(clock::format_unix_ms),
             "age_seconds": matching.map(|at| (now - at) / 1_000),

@@ -61,7 +61,7 @@ fn print(name: &str, done: &Committed, output: Output) {
     // The field names are an interface.
     let document = serde_json::json!({
         "tree": name, "snapshot": number, "entries": done.tracked, "uploaded": done.uploaded,
-        "deleted": done.deleted, "stored_bytes": done.stored_bytes, "unstable": done.unstable,
+        "deleted": done.deleted, "stored_bytes": done.stored_bytes, "unstable": done.unstable, "unreadable": done.unreadable,
         "left_out": { "sqlite": left_out.sqlite, "filtered": left_out.filtered,
                       "mounts": left_out.mounts, "special": left_out.special },
     });
@@ -75,7 +75,7 @@ fn print(name: &str, done: &Committed, output: Output) {
         };
         if done.unstable > 0 {
             text += &format!(
-                "{name}: {} files are not in it as they are: they change while they are read, or may not be read\n",
+                "{name}: {} files are not in it as they are: they change while they are read, or cannot be read\n",
                 done.unstable
             );
         }

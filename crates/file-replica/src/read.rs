@@ -1,7 +1,9 @@
 //! Reading a live file without tearing it: look, read, look again.
 //!
 //! A file that changes between the two looks is tried again, and in the end counts as unstable: its last good version stays in the
-//! snapshot. restic stores such a file as a mixture of generations; rclone fails.
+//! snapshot. restic stores such a file as a mixture of generations; rclone fails. The same holds for a file that may not be read, or that
+//! the disk does not give: one bad sector must not end the backup of everything else (P3: it is never a deletion). Which errors
+//! are one file's own is a short list; any other (no descriptors, no memory) says nothing about the file and ends the look (P6).
 
 use crate::entry::{Digest, Time, Xattr};
 use crate::home::Home;
@@ -11,7 +13,7 @@ use crate::{Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,8 +55,10 @@ impl<'a> Stamps<'a> {
 pub(crate) enum Reading<T> {
     /// These bytes were the file between the two looks.
     Stable(Look, T),
-    /// It changed each time, or may not be read.
+    /// It changed each time.
     Unstable,
+    /// It is there, and may not be read or cannot be.
+    Unreadable(io::Error),
     /// It is not there any more, or is something else now.
     Gone,
 }
@@ -81,7 +85,7 @@ pub(crate) fn digest(
 ) -> Result<Reading<Digest>> {
     stable(root, path, stamps, |file, _| {
         let mut digesting = crate::chest::Digesting::new(file);
-        std::io::copy(&mut digesting, &mut std::io::sink())?;
+        io::copy(&mut digesting, &mut io::sink())?;
         Ok(digesting.digest().2)
     })
 }
@@ -90,18 +94,18 @@ fn stable<T>(
     root: &Path,
     path: &RelPath,
     mut stamps: Option<&mut Stamps<'_>>,
-    read: impl Fn(&mut File, &Look) -> std::io::Result<T>,
+    read: impl Fn(&mut File, &Look) -> io::Result<T>,
 ) -> Result<Reading<T>> {
     let place = root.join(path.as_path());
     for _ in 0..TRIES {
         let mut file = match open(&place) {
             Ok(file) => file,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Reading::Gone),
-            // Somebody else's file, or one that is locked away: it exists, and the old version stays.
-            Err(Errno::ACCESS | Errno::PERM) => return Ok(Reading::Unstable),
-            Err(errno) => return Err(Error::sys(&place, "open")(errno)),
+            Err(errno) => return failed(&place, "open", errno.into()),
         };
-        let before = look(&file, &place)?;
+        let before = match look(&file) {
+            Ok(look) => look,
+            Err(error) => return failed(&place, "look at", error),
+        };
         if before.kind != rustix::fs::FileType::RegularFile {
             return Ok(Reading::Gone);
         }
@@ -110,12 +114,45 @@ fn stable<T>(
         {
             continue;
         }
-        let got = read(&mut file, &before).map_err(Error::io(&place, "read"))?;
-        if look(&file, &place)?.same_version(&before) {
-            return Ok(Reading::Stable(before, got));
+        let got = match read(&mut file, &before) {
+            Ok(got) => got,
+            Err(error) => return failed(&place, "read", error),
+        };
+        match look(&file) {
+            Ok(after) if after.same_version(&before) => return Ok(Reading::Stable(before, got)),
+            Ok(_) => {}
+            Err(error) => return failed(&place, "look at", error),
         }
     }
     Ok(Reading::Unstable)
+}
+
+/// What a failed call on one file means.
+pub(crate) fn failed<T>(place: &Path, doing: &'static str, error: io::Error) -> Result<Reading<T>> {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Reading::Gone),
+        _ if is_of_one_file(&error) => Ok(Reading::Unreadable(error)),
+        _ => Err(Error::io(place, doing)(error)),
+    }
+}
+
+/// Whether an error is that file's own: somebody else's or locked away, on a bad sector, with damaged metadata, without its key, or
+/// behind a server that does not answer for it.
+pub(crate) fn is_of_one_file(error: &io::Error) -> bool {
+    let own = [
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::IO,
+        Errno::UCLEAN,
+        Errno::BADMSG,
+        Errno::ILSEQ,
+        Errno::NODATA,
+        Errno::REMOTEIO,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        Errno::NOKEY,
+    ];
+    error.raw_os_error().is_some_and(|raw| own.contains(&Errno::from_raw_os_error(raw)))
 }
 
 pub(crate) fn open(place: &Path) -> std::result::Result<File, Errno> {
@@ -123,8 +160,8 @@ pub(crate) fn open(place: &Path) -> std::result::Result<File, Errno> {
     rustix::fs::open(place, flags, Mode::empty()).map(File::from)
 }
 
-pub(crate) fn look(file: &File, place: &Path) -> Result<Look> {
-    rustix::fs::fstat(file).map(Look::from).map_err(Error::sys(place, "look at"))
+pub(crate) fn look(file: &File) -> io::Result<Look> {
+    Ok(Look::from(rustix::fs::fstat(file)?))
 }
 
 /// Whether a file still looks as it did.

@@ -1,7 +1,8 @@
 //! One look at a whole tree. Events are hints, scans are truth.
 //!
 //! Directories are opened relative to each other and never through a link; other file systems mounted inside are not entered.
-//! Any error but "it is gone" ends the scan: an aborted scan can never look like deletions (P3, P6). Every directory is announced
+//! Any error of a listing but "it is gone" ends the scan: an aborted scan can never look like deletions, and what cannot be looked at may
+//! be a directory (P3, P6). A file whose content cannot be read is in the list all the same. Every directory is announced
 //! before it is listed, so that a watch set then misses nothing (new-directory race).
 
 mod sqlite;
@@ -11,8 +12,8 @@ use crate::filter::{Filter, OWN_DIR};
 use crate::path::RelPath;
 use crate::{Error, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
-use sqlite::Headers;
 pub(crate) use sqlite::is_database;
+use sqlite::{Header, Headers};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,8 @@ impl Look {
 pub(crate) struct Found {
     pub(crate) path: RelPath,
     pub(crate) look: Look,
+    /// It may be a database, or belong to one: the disk did not give the first bytes that would tell. Not to be read this time.
+    pub(crate) hidden: bool,
 }
 
 impl Found {
@@ -160,6 +163,13 @@ impl Scanner {
     }
 }
 
+/// Names in one directory: databases, and files that may be some.
+#[derive(Default)]
+struct Databases<'n> {
+    bases: Vec<&'n [u8]>,
+    unknown: Vec<&'n [u8]>,
+}
+
 struct Walk<'a> {
     root: &'a Path,
     filter: &'a Filter,
@@ -205,7 +215,8 @@ impl Walk<'_> {
                 looks.push((name, look));
             }
         }
-        let bases = self.sqlite_bases(&dir, path, &looks);
+        let sqlite = self.sqlite(&dir, path, &looks);
+        let belongs_to_any = |name: &[u8], bases: &[&[u8]]| bases.iter().any(|b| sqlite::belongs_to(name, b));
         for (name, look) in &looks {
             if self.one_is_enough && self.found.last().is_some_and(Found::is_no_directory) {
                 return Ok(());
@@ -233,17 +244,20 @@ impl Walk<'_> {
                             return Err(Error::sys(&self.root.join(child.as_path()), "open")(errno));
                         }
                     };
-                    self.found.push(Found { path: child.clone(), look });
+                    self.found.push(Found { path: child.clone(), look, hidden: false });
                     self.directory(opened, Some(&child), depth + 1)?;
                 }
                 FileType::RegularFile => {
-                    if bases.iter().any(|base| sqlite::belongs_to(name, base)) {
+                    if belongs_to_any(name, &sqlite.bases) {
                         self.left_out.sqlite += 1;
                     } else {
-                        self.found.push(Found { path: child, look });
+                        let hidden = belongs_to_any(name, &sqlite.unknown);
+                        self.found.push(Found { path: child, look, hidden });
                     }
                 }
-                FileType::Symlink | FileType::Fifo => self.found.push(Found { path: child, look }),
+                FileType::Symlink | FileType::Fifo => {
+                    self.found.push(Found { path: child, look, hidden: false });
+                }
                 _ => self.left_out.special += 1,
             }
         }
@@ -251,21 +265,24 @@ impl Walk<'_> {
     }
 
     /// Names of the SQLite databases of a directory.
-    fn sqlite_bases<'n>(
+    fn sqlite<'n>(
         &mut self,
         dir: &OwnedFd,
         path: Option<&RelPath>,
         looks: &'n [(Vec<u8>, Look)],
-    ) -> Vec<&'n [u8]> {
-        let mut bases = Vec::new();
+    ) -> Databases<'n> {
+        let mut databases = Databases::default();
         for (name, look) in looks.iter().filter(|(_, look)| look.kind == FileType::RegularFile) {
-            if !self.filter.leaves_out(&RelPath::below(path, name), false)
-                && self.headers.is_sqlite(dir, name, look)
-            {
-                bases.push(name.as_slice());
+            if self.filter.leaves_out(&RelPath::below(path, name), false) {
+                continue;
+            }
+            match self.headers.of(dir, name, look) {
+                Header::Database => databases.bases.push(name.as_slice()),
+                Header::Unknown => databases.unknown.push(name.as_slice()),
+                Header::Other => {}
             }
         }
-        bases
+        databases
     }
 }
 

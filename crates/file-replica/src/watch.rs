@@ -162,7 +162,8 @@ pub async fn watch(
         match &looked {
             Ok(done) => {
                 debounce.done();
-                if done.moved || done.unstable > 0 {
+                // What cannot be read waits for an event or the next look by the clock: a failing disk is not asked all the time.
+                if done.moved || done.unstable > done.unreadable {
                     debounce.again(now());
                 }
                 sink(Event::Looked(done, Duration::from_nanos(clock.monotonic_ns() - began)));

@@ -74,8 +74,10 @@ pub struct Committed {
     pub stored_bytes: u64,
     /// Entries that are gone.
     pub deleted: u64,
-    /// Files that kept an earlier version because they changed while they were read or may not be read.
+    /// Files that kept an earlier version, or are left out for want of one: they changed while they were read, or cannot be read.
     pub unstable: u64,
+    /// Those of them that may not be read, or that the disk does not give.
+    pub unreadable: u64,
     /// Files changed again after they were read: look again soon.
     pub moved: bool,
     /// Entries of the tree.
@@ -100,6 +102,8 @@ pub struct Writer {
     state: Option<Arc<State>>,
     heads: BTreeMap<Seq, Head>,
     scanner: Option<Scanner>,
+    /// What the last look could not read: said once, not at every look.
+    told: Arc<draft::Troubles>,
     device: u64,
     slack_ms: i64,
     marker: Marker,

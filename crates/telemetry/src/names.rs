@@ -131,14 +131,14 @@ table! {
     /// What config-syncer measures, per tree.
     SYNCER {
         FILES_SYNCS_TOTAL = Counter, "highwater_files_syncs_total", ["root", "result"], "Looks at the tree: committed, unchanged or failed.";
-        FILES_ERRORS_TOTAL = Counter, "highwater_files_errors_total", ["root", "reason"], "Looks that failed, by reason.";
+        FILES_ERRORS_TOTAL = Counter, "highwater_files_errors_total", ["root", "reason"], "Looks that failed, by reason; with reason unreadable, files that a look could not read.";
         FILES_UPLOADED_TOTAL = Counter, "highwater_files_uploaded_total", ["root"], "Files whose content was sent.";
         FILES_DELETED_TOTAL = Counter, "highwater_files_deleted_total", ["root"], "Entries that snapshots no longer hold.";
         FILES_LAST_SYNC_TIMESTAMP_SECONDS = Gauge, "highwater_files_last_sync_timestamp_seconds", ["root"], "When the newest snapshot last was what the tree was.";
         FILES_PENDING = Gauge, "highwater_files_pending", ["root"], "1 while changes wait to be stored.";
         FILES_OLDEST_PENDING_SECONDS = Gauge, "highwater_files_oldest_pending_seconds", ["root"], "For how long changes have been waiting, 0 when none are.";
         FILES_TRACKED = Gauge, "highwater_files_tracked", ["root"], "Entries of the tree.";
-        FILES_UNSTABLE = Gauge, "highwater_files_unstable", ["root"], "Files that kept an earlier version: they change while they are read, or may not be read.";
+        FILES_UNSTABLE = Gauge, "highwater_files_unstable", ["root"], "Files that kept an earlier version: they change while they are read, or cannot be read.";
         FILES_WATCH_OVERFLOWS_TOTAL = Counter, "highwater_files_watch_overflows_total", ["root"], "Times the kernel dropped events; each led to a full look.";
         FILES_WATCH_MODE = Gauge, "highwater_files_watch_mode", ["root", "mode"], "1 for the way changes are noticed: inotify or poll.";
         FILES_SYNC_DURATION_SECONDS = SYNC, "highwater_files_sync_duration_seconds", ["root"], "Time of a look that committed a snapshot.";

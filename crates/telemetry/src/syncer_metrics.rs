@@ -111,6 +111,13 @@ impl TreeMetrics {
         self.set(&self.all.unstable, unstable as f64);
     }
 
+    /// Files that one look could not read: the look went on without them.
+    pub fn unreadable(&self, files: u64) {
+        if files > 0 {
+            self.all.errors.with_label_values(&[self.root.as_str(), "unreadable"]).inc_by(files);
+        }
+    }
+
     /// For how long changes have been waiting; `None` if none are.
     pub fn pending(&self, seconds: Option<f64>) {
         self.set(&self.all.pending, flag(seconds.is_some()));
@@ -175,6 +182,8 @@ mod tests {
         tree.synced(1_000);
         tree.committed(3, 1, 0.5);
         tree.tracked(300, 1);
+        tree.unreadable(0);
+        tree.unreadable(2);
         tree.pending(Some(2.0));
         tree.watch_mode(true);
         tree.overflow();
@@ -190,6 +199,7 @@ mod tests {
         for line in [
             r#"highwater_files_syncs_total{result="committed",root="config"} 1"#,
             r#"highwater_files_watch_mode{mode="poll",root="config"} 0"#,
+            r#"highwater_files_errors_total{reason="unreadable",root="config"} 2"#,
             r#"highwater_writer_epoch{component="config-syncer",db="config"} 7"#,
             r#"highwater_files_oldest_pending_seconds{root="config"} 2"#,
             r#"highwater_verify_last_result{db="config"} 1"#,

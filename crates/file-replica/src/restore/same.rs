@@ -1,14 +1,15 @@
 //! Whether what lies on the volume is what a manifest says: by content, never by time alone.
 
 use super::plan::RestorePlan;
-use crate::Result;
 use crate::entry::{Entry, Kind};
 use crate::filter::Filter;
 use crate::manifest::Manifest;
 use crate::read;
 use crate::scan::{Look, Scanner};
 use crate::write::blocking;
+use crate::{Error, Result};
 use rustix::fs::FileType;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Whether a restored tree is what its plan says.
@@ -33,6 +34,7 @@ pub(super) fn is_in_place(entry: &Entry, look: &Look, target: &Path) -> Result<b
                 && (look.mtime, look.mode, look.uid, look.gid)
                     == (entry.mtime, entry.mode, entry.uid, entry.gid)
                 && content.link.is_none();
+            // One that the disk does not give is not in place: it is moved aside, and a good one takes its name.
             alike
                 && matches!(read::digest(target, &entry.path, None)?, read::Reading::Stable(_, d) if d == content.sha256)
         }
@@ -52,6 +54,10 @@ pub(super) fn matches(manifest: &Manifest, root: &Path, filter: &Filter) -> Resu
                     && found.look.size == content.size
                     && match read::digest(root, &found.path, None)? {
                         read::Reading::Stable(_, digest) => digest == content.sha256,
+                        // A disk that does not answer makes the tree neither the same nor another (P6).
+                        read::Reading::Unreadable(error) if error.kind() != ErrorKind::PermissionDenied => {
+                            return Err(Error::io(&root.join(found.path.as_path()), "read")(error));
+                        }
                         _ => false,
                     }
             }

@@ -112,6 +112,7 @@ impl Writer {
         let slack_ms = if is_local(root) { SLACK_LOCAL_MS } else { SLACK_NETWORK_MS };
         Ok(Writer {
             scanner: Some(Scanner::new(root)),
+            told: Arc::default(),
             settings: Arc::new(settings),
             store,
             clock,

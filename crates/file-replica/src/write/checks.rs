@@ -23,7 +23,7 @@ impl Writer {
         ))
     }
 
-    /// What vanished after the scan is judged like the rest.
+    /// What vanished after the scan is judged like the rest. Files of which not one can be read are no empty tree (P6).
     pub(super) fn guard_draft(
         &self,
         drafted: draft::Drafted,
@@ -32,6 +32,22 @@ impl Writer {
         if drafted.gone_since_scan > 0 {
             let loss = changes::loss_of_draft(&drafted.entries, self.state.as_deref(), &self.settings);
             self.guard(&loss, allowed)?;
+        }
+        let unreadable = drafted.troubles.unreadable();
+        if unreadable > 0 && drafted.entries.iter().all(|entry| entry.content().is_none()) {
+            return Err(Error::refused(
+                format!("nothing was uploaded: not one of {unreadable} files can be read"),
+                "check the disk, and whose the files are",
+            ));
+        }
+        // The newest snapshot cannot be opened here, so nobody knows whether they are in it: they must not drop out of the next one.
+        if unreadable > 0 && self.state.is_none() && self.before.is_some() {
+            return Err(Error::refused(
+                format!(
+                    "nothing was uploaded: {unreadable} files cannot be read, and the state that says whether they are stored is lost"
+                ),
+                "take a snapshot once with --identity, or make them readable",
+            ));
         }
         Ok(drafted)
     }

@@ -8,6 +8,7 @@ mod big;
 mod rewrite;
 mod small;
 mod tidy;
+mod trouble;
 
 use super::{Writer, blocking};
 use crate::entry::{Content, Digest, Entry, Kind, Xattr};
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use store::PutOptions;
 use tidy::{drop_orphans, link_numbers, used_objects};
 use tokio::sync::mpsc;
+pub(super) use trouble::Troubles;
 
 /// What is stored already, in the last snapshot and in this attempt.
 pub(super) struct Uploads {
@@ -55,7 +57,7 @@ pub(super) struct Drafted {
     pub(super) uploads: Uploads,
     pub(super) uploaded: u64,
     pub(super) stored_bytes: u64,
-    pub(super) unstable: u64,
+    pub(super) troubles: Arc<Troubles>,
     /// Something that was read has changed again since.
     pub(super) moved: bool,
     pub(super) gone_since_scan: u64,
@@ -83,7 +85,8 @@ impl Writer {
             packer_index: 0,
             sender,
             uploaded: 0,
-            unstable: 0,
+            told: self.told.clone(),
+            troubles: Troubles::default(),
             gone: 0,
             read: Vec::new(),
         };
@@ -113,6 +116,7 @@ impl Writer {
         sent?;
         let mut drafted = drafted?;
         drafted.stored_bytes = stored;
+        self.told = drafted.troubles.clone();
         Ok(drafted)
     }
 }
@@ -129,7 +133,9 @@ struct Drafter {
     packer_index: u32,
     sender: mpsc::Sender<Upload>,
     uploaded: u64,
-    unstable: u64,
+    /// What the last look had trouble with, and what this one has.
+    told: Arc<Troubles>,
+    troubles: Troubles,
     gone: u64,
     read: Vec<(RelPath, Look)>,
 }
@@ -159,10 +165,10 @@ impl Drafter {
                 FileType::Fifo => Kind::Fifo,
                 FileType::Symlink => match rustix::fs::readlink(self.place(&found.path), Vec::new()) {
                     Ok(target) => Kind::Symlink { target: target.into_bytes() },
-                    Err(_) => {
-                        self.gone += 1;
-                        continue;
-                    }
+                    Err(errno) => match self.lost_link(found, before, errno.into())? {
+                        Some(old) => old,
+                        None => continue,
+                    },
                 },
                 _ => {
                     let link = links.get(&look.ino).copied();
@@ -191,8 +197,10 @@ impl Drafter {
                     Kind::File(content)
                 }
             };
-            let print = Print::of(&look, scan.began, self.slack_ms);
+            let mut print = Print::of(&look, scan.began, self.slack_ms);
             let xattrs = self.xattrs(found, before, &print)?;
+            // Whatever could not be read is tried again by the next look, even if it looks the same.
+            print.suspect |= self.troubles.has(&found.path);
             let (mode, uid, gid) = (look.mode, look.uid, look.gid);
             entries.push(Entry { path: found.path.clone(), kind, mode, uid, gid, mtime: look.mtime, xattrs });
             prints.push(print);
@@ -209,7 +217,7 @@ impl Drafter {
             uploads: self.uploads,
             uploaded: self.uploaded,
             stored_bytes: 0,
-            unstable: self.unstable,
+            troubles: Arc::new(self.troubles),
             moved,
             gone_since_scan: self.gone,
             left_out: scan.left_out,
@@ -236,11 +244,16 @@ impl Drafter {
         {
             return Ok(Got::Content(keep(content), found.look));
         }
-        let reading = if found.look.size <= SMALL {
+        let reading = if found.hidden {
+            Reading::Unreadable(std::io::Error::other(
+                "its first bytes cannot be read, and it may be a database",
+            ))
+        } else if found.look.size <= SMALL {
             match read::small(&self.settings.root, &found.path, SMALL, stamps)? {
                 Reading::Stable(_, bytes) if bytes.len() as u64 > SMALL => self.big(found, stamps)?,
                 Reading::Stable(look, bytes) => Reading::Stable(look, self.small(found, look, &bytes)?),
                 Reading::Unstable => Reading::Unstable,
+                Reading::Unreadable(error) => Reading::Unreadable(error),
                 Reading::Gone => Reading::Gone,
             }
         } else {
@@ -249,27 +262,26 @@ impl Drafter {
         match reading {
             Reading::Stable(look, content) => {
                 self.read.push((found.path.clone(), look));
-                Ok(Got::Content(content, look))
+                return Ok(Got::Content(content, look));
             }
             Reading::Gone => {
                 self.gone += 1;
-                Ok(Got::Nothing)
+                return Ok(Got::Nothing);
             }
-            Reading::Unstable => {
-                self.unstable += 1;
-                tracing::warn!(path = %found.path, "cannot be read, or changes while it is read; its last good version stays");
-                let Some(content) = old else { return Ok(Got::Nothing) };
-                Ok(Got::Content(Content { unstable: true, ..keep(content) }, found.look))
-            }
+            Reading::Unstable => self.changes(&found.path, old.is_some()),
+            Reading::Unreadable(error) => self.unreadable(&found.path, &error, old.is_some()),
         }
+        let Some(content) = old else { return Ok(Got::Nothing) };
+        Ok(Got::Content(Content { unstable: true, ..keep(content) }, found.look))
     }
 
-    fn xattrs(&self, found: &Found, before: Option<(&Entry, &Print)>, now: &Print) -> Result<Vec<Xattr>> {
+    fn xattrs(&mut self, found: &Found, before: Option<(&Entry, &Print)>, now: &Print) -> Result<Vec<Xattr>> {
+        let old = before.map(|(entry, _)| &entry.xattrs);
         match before {
             Some((entry, print)) if print.ino == now.ino && print.ctime == now.ctime && !print.suspect => {
                 Ok(entry.xattrs.clone())
             }
-            _ => read::xattrs(&self.settings.root, &found.path),
+            _ => Ok(self.attributes(&found.path)?.or_else(|| old.cloned()).unwrap_or_default()),
         }
     }
 }

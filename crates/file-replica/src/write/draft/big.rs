@@ -76,6 +76,7 @@ impl Drafter {
         let (look, sha256) = match read::digest(&self.settings.root, &found.path, Some(stamps))? {
             Reading::Stable(look, sha256) => (look, sha256),
             Reading::Unstable => return Ok(Reading::Unstable),
+            Reading::Unreadable(error) => return Ok(Reading::Unreadable(error)),
             Reading::Gone => return Ok(Reading::Gone),
         };
         let mut content = new_content(&look, look.size, sha256);
@@ -94,29 +95,37 @@ impl Drafter {
         self.hand_over(Upload::Big(stream))?;
         let give_up = || {
             given_up.store(true, Ordering::Relaxed);
-            let _ = sender.blocking_send(Err(io::Error::other("the file changed while it was sent")));
+            let _ =
+                sender.blocking_send(Err(io::Error::other("the file changed, or failed, while it was sent")));
         };
         let place = self.place(&found.path);
         let mut file = match read::open(&place) {
             Ok(file) => file,
-            Err(_) => {
+            Err(errno) => {
                 give_up();
-                return Ok(Reading::Gone);
+                return read::failed(&place, "open", errno.into());
             }
         };
         let chunks = Chunks { sender: sender.clone(), buffer: Vec::with_capacity(CHUNK) };
         let mut chest =
             Chest::new(Digesting::new(chunks), &self.settings.protection).map_err(Error::seal(&key))?;
         let mut reading = Digesting::new(&mut file);
+        // Only the file's own errors carry a number of the system; those of sealing and sending do not.
         if let Err(e) = io::copy(&mut reading, &mut chest) {
             give_up();
-            return Err(Error::io(&place, "read or send")(e));
+            return read::failed(&place, "read or send", e);
         }
         let (_, _, again) = reading.digest();
-        let same = again == sha256 && read::look(&file, &place)?.same_version(&look);
-        if !same {
-            give_up();
-            return Ok(Reading::Unstable);
+        match read::look(&file) {
+            Ok(now) if again == sha256 && now.same_version(&look) => {}
+            Ok(_) => {
+                give_up();
+                return Ok(Reading::Unstable);
+            }
+            Err(e) => {
+                give_up();
+                return read::failed(&place, "look at", e);
+            }
         }
         let mut out = chest.finish().map_err(Error::seal(&key))?;
         out.flush().map_err(|e| Error::seal(&key)(seal::Error::Io(e)))?;

@@ -6,7 +6,6 @@ use crate::layout::{PACKS, pack_key};
 use crate::manifest::Object;
 use crate::pack::Packer;
 use crate::path::RelPath;
-use crate::read;
 use crate::scan::{Found, Look};
 use crate::write::digest_of_nothing;
 use crate::{Error, Result};
@@ -34,7 +33,7 @@ impl Drafter {
             uid: look.uid,
             gid: look.gid,
             mtime: look.mtime,
-            xattrs: read::xattrs(&self.settings.root, &found.path)?,
+            xattrs: self.attributes(&found.path)?.unwrap_or_default(),
         };
         let packer = self.packer.as_mut().expect("made above");
         packer.add(&entry, bytes)?;
