@@ -10,7 +10,10 @@ pub mod http;
 mod outcome;
 mod place;
 pub mod pod;
+pub mod rclone;
+pub mod servers;
 mod streamer;
+pub mod tree;
 mod volume;
 
 pub use outcome::{Outcome, run};

@@ -1,41 +1,15 @@
-//! An rclone mirror becomes the first snapshot: written by the real rclone of the distribution, read by `config-syncer import`.
+//! An rclone mirror becomes the first snapshot: written by the real rclone of the distribution, read by `config-syncer import`. And back: a
+//! mirror that `config-syncer export` wrote is pulled by rclone.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use e2e::rclone::Rclone;
+use e2e::tree::{assert_same, mirrored, plant};
 use e2e::{Outcome, Place, Volume, run};
-use testkit::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
-
-/// `rclone sync` as the old loops ran it; false if there is no rclone.
-fn mirror(server: &S3Server, tree: &Path, prefix: &str, more: &[&str]) -> bool {
-    let mut command = Command::new("rclone");
-    command.arg("sync").arg(tree).arg(format!("minio:{BUCKET}/{prefix}")).args(more);
-    command.args(["--s3-no-check-bucket", "--config", "/dev/null", "--retries", "1"]);
-    for (key, value) in [
-        ("TYPE", "s3"),
-        ("PROVIDER", "Minio"),
-        ("ENDPOINT", &server.endpoint()),
-        ("ACCESS_KEY_ID", ACCESS_KEY),
-        ("SECRET_ACCESS_KEY", SECRET_KEY),
-        ("REGION", "us-east-1"),
-    ] {
-        command.env(format!("RCLONE_CONFIG_MINIO_{key}"), value);
-    }
-    // It refuses to start with a bundle of certificates it does not need.
-    command.env_remove("AWS_CA_BUNDLE");
-    match command.stdout(Stdio::null()).output() {
-        Ok(done) if done.status.success() => true,
-        Ok(done) => panic!("rclone: {}", String::from_utf8_lossy(&done.stderr)),
-        Err(error) => {
-            println!("skipped: rclone: {error}");
-            false
-        }
-    }
-}
 
 fn import(place: &Place, from: &[&str], dir: &Path, to: &str) -> Outcome {
     let mut command = place.command("config-syncer");
@@ -64,7 +38,7 @@ fn p3_an_rclone_mirror_becomes_the_first_snapshot_and_is_never_written() {
     // What the old loop should not have mirrored.
     fs::write(tree.join("app.sqlite3"), [b"SQLite format 3\0".as_slice(), &[1; 4080]].concat()).unwrap();
     fs::write(tree.join("app.sqlite3-wal"), "torn").unwrap();
-    if !mirror(place.server(), &tree, "old/config", &["--links", "--metadata"]) {
+    if !Rclone::of(place.server()).sync(&tree, Rclone::remote("old/config"), &["--links", "--metadata"]) {
         return;
     }
     let before = place.objects("old");
@@ -119,7 +93,7 @@ fn an_import_refuses_what_would_harm_the_mirror_or_lose_a_file() {
     let tree = volume.file("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("a"), "1").unwrap();
-    if !mirror(place.server(), &tree, "old", &[]) {
+    if !Rclone::of(place.server()).sync(&tree, Rclone::remote("old"), &[]) {
         return;
     }
     let before = place.objects("old");
@@ -134,4 +108,22 @@ fn an_import_refuses_what_would_harm_the_mirror_or_lose_a_file() {
     client.put("old/a%EF%BC%8Fb", b"a name that no Linux file has").unwrap();
     import(&place, &["old"], &volume.file("x"), "files").expect(4).says(&["is no path"]);
     assert!(place.objects("old").len() == before.len() + 1);
+}
+
+#[test]
+fn p2_an_exported_mirror_is_pulled_by_rclone_as_the_same_tree() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    let tree = volume.file("tree");
+    fs::create_dir(&tree).unwrap();
+    plant(&tree);
+    let mut snapshot = place.command("config-syncer");
+    snapshot.arg("snapshot").arg(&tree).arg(place.url("files"));
+    run(snapshot).expect(0);
+    let mut export = place.command("config-syncer");
+    export.args(["export", &place.url("files"), "--to", "mirror", "-o", &place.url("mirror")]);
+    run(export).expect(0);
+    let back = volume.file("back");
+    if Rclone::of(place.server()).pull("mirror", &back) {
+        assert_same(&mirrored(&back), &mirrored(&tree));
+    }
 }

@@ -4,72 +4,24 @@
 //! Both are large programs to build, so this is part of `cargo xtask test --full`. Each test starts a server of its own
 //! on the loopback interface, with an empty directory, and ends it.
 
-use e2e::interop::{AppDb, PATIENCE, Replica, assert_same, output, program, stop, verified};
-use std::fs;
+use e2e::interop::{AppDb, PATIENCE, Replica, assert_same, stop, verified};
+use e2e::servers::{Server, garage, minio};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::TempDir;
-use testkit::procs::{self, Proc};
-use testkit::s3::{ACCESS_KEY, BUCKET, Client, SECRET_KEY};
+use testkit::s3::BUCKET;
 
-/// A running server with one empty bucket.
-struct Server {
-    process: Proc,
-    port: u16,
-    keys: (String, String),
-    _dir: TempDir,
-}
-
-impl Server {
-    fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn client(&self) -> Client {
-        Client::new(self.port).with_credentials(&self.keys.0, &self.keys.1)
-    }
-
-    fn env(&self, secret: &str) -> Vec<(String, String)> {
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        vec![pair("AWS_ACCESS_KEY_ID", &self.keys.0), pair("AWS_SECRET_ACCESS_KEY", secret)]
-    }
-
-    /// A replica in this bucket, with the right keys.
-    fn replica(&self, bucket: &str, prefix: &str) -> Replica {
-        Replica::at(&self.endpoint(), bucket, prefix, self.env(&self.keys.1))
-    }
-
-    /// The suite that every store has to pass, over the network.
-    #[track_caller]
-    fn conforms(&self) -> String {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["test", "-q", "-p", "store", "--test", "conformance", "--", "--exact", "--nocapture"]);
-        cargo.arg("a_server_outside").current_dir(workspace).envs(self.env(&self.keys.1));
-        cargo.env("HIGHWATER_TEST_S3_URL", &self.replica(BUCKET, "conformance").url);
-        let tested = cargo.output().expect("cargo starts");
-        let said = String::from_utf8_lossy(&tested.stderr).into_owned();
-        assert!(tested.status.success(), "{}{said}", String::from_utf8_lossy(&tested.stdout));
-        said
-    }
-}
-
-fn minio(proves: &str) -> Option<Server> {
-    let program = program("HIGHWATER_MINIO", proves)?;
-    let dir = tempfile::tempdir().expect("a scratch directory");
-    let (port, console) = (procs::free_port(), procs::free_port());
-    let mut command = Command::new(program);
-    command.args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")]);
-    command.args(["--console-address", &format!("127.0.0.1:{console}")]).arg(dir.path().join("data"));
-    command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY).env("HOME", dir.path());
-    let process = Proc::start(command);
-    let keys = (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned());
-    let mut server = Server { process, port, keys, _dir: dir };
-    let mut client = server.client();
-    server.process.wait_until(PATIENCE, "a bucket", || {
-        client.send("PUT", "", "", &[], b"").is_ok_and(|reply| reply.status == 200)
-    });
-    Some(server)
+/// The suite that every store has to pass, over the network.
+#[track_caller]
+fn conforms(server: &Server) -> String {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["test", "-q", "-p", "store", "--test", "conformance", "--", "--exact", "--nocapture"]);
+    cargo.arg("a_server_outside").current_dir(workspace).envs(server.env(server.secret()));
+    cargo.env("HIGHWATER_TEST_S3_URL", &server.replica(BUCKET, "conformance").url);
+    let tested = cargo.output().expect("cargo starts");
+    let said = String::from_utf8_lossy(&tested.stderr).into_owned();
+    assert!(tested.status.success(), "{}{said}", String::from_utf8_lossy(&tested.stdout));
+    said
 }
 
 /// Stream, restart, shrink, grow; restore; and once more.
@@ -96,7 +48,7 @@ fn stream_and_restore(replica: &Replica) -> String {
 #[test]
 fn minio_passes_the_conformance_suite() {
     let Some(server) = minio("that MinIO is a store for us") else { return };
-    let said = server.conforms();
+    let said = conforms(&server);
     assert!(said.contains("create-only puts are honoured"), "{said}");
 }
 
@@ -176,50 +128,10 @@ fn minio_holds_what_litestream_restores() {
     }
 }
 
-/// Garage, one node, all defaults that allow it.
-fn garage(proves: &str) -> Option<Server> {
-    let program = program("HIGHWATER_GARAGE", proves)?;
-    let dir = tempfile::tempdir().expect("a scratch directory");
-    let (port, rpc) = (procs::free_port(), procs::free_port());
-    let config = dir.path().join("garage.toml");
-    let root = dir.path().display();
-    let secret = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-    let settings = format!(
-        "metadata_dir = \"{root}/meta\"\ndata_dir = \"{root}/data\"\ndb_engine = \"sqlite\"\n\
-         replication_factor = 1\nrpc_bind_addr = \"127.0.0.1:{rpc}\"\nrpc_public_addr = \"127.0.0.1:{rpc}\"\n\
-         rpc_secret = \"{secret}\"\n[s3_api]\ns3_region = \"us-east-1\"\napi_bind_addr = \"127.0.0.1:{port}\"\n\
-         root_domain = \".s3.garage\"\n"
-    );
-    fs::write(&config, settings).expect("the configuration can be written");
-    let command = |arguments: &[&str]| {
-        let mut command = Command::new(&program);
-        command.arg("-c").arg(&config).args(arguments);
-        command
-    };
-    let mut process = Proc::start(command(&["server"]));
-    let mut node = String::new();
-    process.wait_until(PATIENCE, "a node", || {
-        let asked = command(&["node", "id", "-q"]).output().expect("garage starts");
-        node = String::from_utf8_lossy(&asked.stdout).split('@').next().unwrap_or_default().trim().to_owned();
-        asked.status.success() && command(&["status"]).output().expect("garage starts").status.success()
-    });
-    let keys = (format!("GK{}", &secret[..24]), secret.to_owned());
-    for arguments in [
-        &["layout", "assign", "-z", "here", "-c", "1G", &node][..],
-        &["layout", "apply", "--version", "1"],
-        &["bucket", "create", BUCKET],
-        &["key", "import", "--yes", &keys.0, &keys.1],
-        &["bucket", "allow", "--read", "--write", "--owner", BUCKET, "--key", &keys.0],
-    ] {
-        output(&mut command(arguments));
-    }
-    Some(Server { process, port, keys, _dir: dir })
-}
-
 #[test]
 fn garage_passes_the_conformance_suite_in_the_weaker_mode() {
     let Some(server) = garage("that Garage is a store for us") else { return };
-    let said = server.conforms();
+    let said = conforms(&server);
     assert!(said.contains("create-only puts are ignored"), "{said}");
 }
 

@@ -21,6 +21,7 @@ use seal::Identities;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::Arc;
+use store::capability::PROBE_KEY;
 use store::{PutOptions, Store};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -87,6 +88,10 @@ pub async fn export_mirror(
                 export.big(object, entry).await?;
             }
         }
+    }
+    // Sending a big file asks the store what it can do, and the question would be pulled as a file of the tree.
+    if !plan.entries().any(|entry| entry.path.as_bytes() == PROBE_KEY.as_bytes()) {
+        mirror.delete_all(&[PROBE_KEY.to_owned()]).await?;
     }
     Ok(done)
 }

@@ -34,6 +34,8 @@ pub(crate) fn run(full: bool) -> Result<()> {
         ("etcdctl", "etcd-client"),
         ("rclone", "rclone"),
         ("setfacl", "acl"),
+        ("mkfs.ext4", "e2fsprogs"),
+        ("debugfs", "e2fsprogs"),
     ]);
     tools::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
     tools::run(Command::new("cargo").args([
