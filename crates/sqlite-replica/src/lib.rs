@@ -13,6 +13,7 @@ mod error;
 mod fleet;
 mod identity;
 mod layout;
+mod local;
 mod owner;
 mod proven;
 mod restore;
@@ -47,5 +48,6 @@ pub use upkeep::{
     RetentionPlan, SnapshotPlan, plan_prune, probe, prune,
 };
 pub use write::{
-    Config, Event, Finish, Host, Inbox, Pause, Step, Surroundings, Synced, Taken, Why, Writer, run,
+    Config, Event, Finish, Host, Inbox, Pause, RuntimeHost, Step, Surroundings, Synced, Taken, Why, Writer,
+    run,
 };

@@ -2,9 +2,11 @@
 
 mod again;
 mod begin;
+mod beside;
 mod drive;
 mod engine;
 mod enter;
+mod errand;
 mod event;
 mod flight;
 mod follow;
@@ -28,8 +30,8 @@ pub(crate) use drive::run_asked;
 pub use engine::{Config, Finish, Surroundings, Writer};
 pub use event::{Event, Taken};
 pub use follow::{Pause, Step, Why};
-pub use host::Host;
 pub(crate) use host::offload;
+pub use host::{Host, RuntimeHost};
 pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
 

@@ -2,13 +2,12 @@
 
 use crate::claim::take::put;
 use crate::error::Result;
+use crate::local::local_header;
 use crate::state::{Intent, Record, StateDir};
 use crate::table::PageTable;
 use crate::upkeep::kept_sync;
 use crate::write::{Form, stage};
-use ltx::{Extension, HEADER_SIZE, Header, Txid};
-use std::fs::File;
-use std::io::Read;
+use ltx::{Extension, Txid};
 use std::path::Path;
 use store::Store;
 
@@ -58,9 +57,6 @@ pub(crate) async fn settle(
 
 /// Whether a file in plain text is what the object of this intent was made of: it has its write id, and is whole.
 fn is_of(path: &Path, intent: &Intent) -> bool {
-    let mut head = [0; HEADER_SIZE];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
-    let header = read.ok().and_then(|()| Header::from_bytes(&head).ok());
-    let stamp = header.and_then(|header| Extension::from_reserved(&header.reserved));
+    let stamp = local_header(path).ok().and_then(|header| Extension::from_reserved(&header.reserved));
     stamp.is_some_and(|stamp| stamp.write_id == intent.write_id) && stage::prove(path).is_ok()
 }

@@ -64,12 +64,18 @@ impl Stamp {
         }
     }
 
+    /// Whether there is no database at a path yet, or any more: no file, or an empty one. What cannot be told is not missing:
+    /// attaching says what is wrong (P6).
+    pub(crate) fn is_missing(path: &Path) -> bool {
+        matches!(Stamp::of(path), Ok(stamp) if stamp.is_none_or(|stamp| stamp.is_empty()))
+    }
+
     /// Whether both are the same file, whatever is in it.
     pub(crate) fn same_file(&self, other: &Stamp) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.size == 0
     }
 

@@ -93,11 +93,7 @@ impl Fleet {
                 Glance::Changed => true,
                 Glance::Gone => false,
             },
-            Phase::Away => match Stamp::of(&member.database.path) {
-                Ok(stamp) => stamp.is_some_and(|stamp| !stamp.is_empty()),
-                // Attaching will say what is wrong.
-                Err(_) => true,
-            },
+            Phase::Away => !Stamp::is_missing(&member.database.path),
             // A refusal holds for the file that was refused.
             Phase::Over { finish: Err(error), file: Some(file) }
                 if error.class() == crate::Class::Refused =>
@@ -125,7 +121,7 @@ impl Fleet {
         let path = self.members[index].database.path.clone();
         self.hints.listen(&path, index);
         // What was written between the last look and the listening has no event any more: one more look, or it waits for the next search.
-        if matches!(Stamp::of(&path), Ok(Some(stamp)) if !stamp.is_empty()) {
+        if !Stamp::is_missing(&path) {
             self.silence(index);
             self.members[index].phase = Phase::Due { at: 0, after: None };
             return self.tell(index, State::Queued, None);

@@ -23,9 +23,7 @@ impl Fleet {
         for (_, index) in due {
             let member = &self.members[index];
             // A database that is not there yet needs no slot to be waited for.
-            let missing = !member.writer.once
-                && matches!(Stamp::of(&member.database.path), Ok(stamp) if stamp.is_none_or(|s| s.is_empty()));
-            if missing {
+            if !member.writer.once && Stamp::is_missing(&member.database.path) {
                 self.away(index);
             } else if free > 0 {
                 free -= 1;

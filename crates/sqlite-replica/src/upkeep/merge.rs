@@ -5,13 +5,14 @@
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::local::{local_header, write_id};
 use crate::restore::read_header;
 use crate::upkeep::compaction::CompactionPlan;
 use crate::upkeep::holdings::Holding;
 use crate::upkeep::remote::{RemoteFile, unwrap};
 use crate::write::{Form, Host, Parcel, offload, options, send};
 use clock::Clock;
-use ltx::{Extension, HEADER_SIZE, Header, PageEncoding, SeekSpool, Stamp, merge_with};
+use ltx::{Header, PageEncoding, SeekSpool, Stamp, merge_with};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
@@ -65,12 +66,11 @@ impl Merging {
                 hint: "an object is not the one its name says; a snapshot will bridge it".into(),
             });
         }
-        let write_id = Extension::from_reserved(&header.reserved).map_or([0; 6], |e| e.write_id);
         let (form, object) = (self.form, scratch.with_extension("object"));
         let sealed = object.clone();
         let body = offload(&*self.host, move || form.body(&scratch, &object)).await?;
         let size = body.size();
-        let options = options(merged.timestamp_ms, write_id);
+        let options = options(merged.timestamp_ms, write_id(&header));
         let parcel = Parcel { key, body, options };
         let sent = send(self.store.clone(), parcel, None, self.clock.clone(), self.host.clone(), None).await;
         // Made anew if it is sent again; the merged file in plain text stays for the spool.
@@ -79,13 +79,6 @@ impl Merging {
         let time_ms = super::store_now(&self.store, &*self.clock);
         Ok(Holding { level: self.plan.to, name, size, time_ms })
     }
-}
-
-fn local_header(path: &Path) -> Result<Header> {
-    let mut bytes = [0; HEADER_SIZE];
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-    file.read_exact(&mut bytes).map_err(Error::io(path, "read"))?;
-    Ok(Header::from_bytes(&bytes).map_err(Error::ltx(&path.display().to_string()))?.header)
 }
 
 fn merge_into(

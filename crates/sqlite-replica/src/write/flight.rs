@@ -10,7 +10,7 @@ use crate::write::send::{self, Parcel, Suspicion, send};
 use crate::write::stage::{self, Next};
 use ltx::Txid;
 use sqlite_tail::Position;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// Staged files up to this size stay until the next one replaces them.
@@ -88,13 +88,7 @@ impl Writer {
             self.host.clone(),
             self.suspicion(),
         );
-        let (done, result) = channel();
-        let waker = self.tail.waker();
-        self.host.spawn(Box::pin(async move {
-            let _ = done.send(sending.await);
-            waker.wake();
-        }));
-        Ok(result)
+        Ok(self.beside(sending))
     }
 
     fn suspicion(&self) -> Option<Suspicion> {

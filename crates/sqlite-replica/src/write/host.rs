@@ -24,7 +24,7 @@ pub trait Host: Send + Sync + 'static {
 
 /// The runtime of the process.
 #[derive(Debug, Clone)]
-pub(crate) struct RuntimeHost(pub(crate) Handle);
+pub struct RuntimeHost(pub Handle);
 
 impl Host for RuntimeHost {
     fn spawn(&self, work: BoxFuture<'static, ()>) {

@@ -3,26 +3,17 @@
 //! Tasks and images run on the host, never on the writer's thread; a pass costs one comparison while nothing is due. At an end
 //! they are dropped: every one of them can be repeated (decision 0004).
 
+use crate::Catalogue;
 use crate::error::{Error, Result};
-use crate::layout::Layout;
-use crate::proven::{By, How, Proven};
-use crate::upkeep::{Done, Holding, Merging, Report, Task, Upkeep, prove, prune, store_now};
+use crate::local::local_header;
+use crate::proven::Proven;
+use crate::upkeep::{Done, Report, Task, Upkeep};
 use crate::write::engine::Writer;
+use crate::write::errand::Errand;
 use crate::write::event::Event;
-use crate::write::form::Form;
-use crate::write::host::Host;
-use crate::write::ours::nothing_behind;
-use crate::write::send::{self, Parcel, send};
 use crate::write::shot::Shot;
-use crate::{Catalogue, write::stage};
-use clock::Clock;
-use ltx::{Extension, FileName, Header, Txid};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use store::Store;
+use ltx::{FileName, Txid};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use tokio::sync::Semaphore;
 
 /// Tasks at work in this process, over all databases: bounds memory and descriptors (P7).
@@ -93,9 +84,12 @@ impl Writer {
             true => std::fs::metadata(&object).map_or(0, |meta| meta.len()),
             false => size,
         };
-        if let Some(file) =
-            local_name(&staged).and_then(|(name, size)| upkeep.holdings.sync_file(name, stored(size)))
-        {
+        let known =
+            local_header(&staged).ok().zip(std::fs::metadata(&staged).ok()).and_then(|(header, meta)| {
+                let name = FileName { min: header.min_txid, max: header.max_txid };
+                upkeep.holdings.sync_file(name, stored(meta.len()))
+            });
+        if let Some(file) = known {
             upkeep.spool.keep(&staged, &file)?;
         }
         self.keeping = Some(Keeping::new(upkeep));
@@ -178,17 +172,18 @@ impl Writer {
     }
 
     fn begin_job(&mut self, task: Task) {
-        let Some(keeping) = &mut self.keeping else { return };
-        let (done, result) = channel();
-        let waker = self.tail.waker();
-        let (store, host, clock) = (self.store.clone(), self.host.clone(), self.clock.clone());
-        let work = work(task.clone(), store, host, clock, keeping.upkeep.spool.scratch(), self.form.clone());
-        self.host.spawn_holding(Box::pin(async move {
-            let _turn = AT_WORK.acquire().await;
-            let _ = done.send(work.await);
-            waker.wake();
-        }));
-        keeping.job = Some((task, result));
+        let Some(keeping) = &self.keeping else { return };
+        let errand = Errand {
+            store: self.store.clone(),
+            host: self.host.clone(),
+            clock: self.clock.clone(),
+            scratch: keeping.upkeep.spool.scratch(),
+            form: self.form.clone(),
+        };
+        let result = self.in_turn(&AT_WORK, errand.run(task.clone()));
+        if let Some(keeping) = &mut self.keeping {
+            keeping.job = Some((task, result));
+        }
     }
 
     pub(crate) fn tell_reports(&mut self) {
@@ -215,15 +210,6 @@ impl Writer {
     pub fn is_settled(&self) -> bool {
         self.keeping.as_ref().is_none_or(|k| k.job.is_none() && k.shot.is_none() && k.upkeep.is_settled())
     }
-}
-
-/// What a staged file says it is, and its size.
-fn local_name(path: &Path) -> Option<(FileName, u64)> {
-    let mut head = [0; ltx::HEADER_SIZE];
-    let mut file = File::open(path).ok()?;
-    file.read_exact(&mut head).ok()?;
-    let header = Header::from_bytes(&head).ok()?.header;
-    Some((FileName { min: header.min_txid, max: header.max_txid }, file.metadata().ok()?.len()))
 }
 
 fn conclude(upkeep: &mut Upkeep, now: u64, task: &Task, result: Result<Done>) {
@@ -253,70 +239,6 @@ fn what(task: &Task) -> &'static str {
         Task::Prove { .. } | Task::Sample(_) => "read back",
         Task::Prune(_) => "delete",
     }
-}
-
-/// Carries out a task. Owns everything it needs, so that the writer goes on.
-async fn work(
-    task: Task,
-    store: Store,
-    host: Arc<dyn Host>,
-    clock: Arc<dyn Clock>,
-    scratch: std::path::PathBuf,
-    form: Form,
-) -> Result<Done> {
-    match task {
-        Task::Look { behind, .. } => {
-            nothing_behind(&store, &Layout::of(store.kind()).sync_key(behind)).await?;
-            Ok(Done::Ours)
-        }
-        Task::List { scheduled } => Ok(Done::Listed { catalogue: Catalogue::load(&store).await?, scheduled }),
-        Task::Sample(files) => prove(&store, &host, &files).await.map(Done::Sampled),
-        Task::Resend(file, path) => {
-            resend(file, &path, &store, &host, &clock, &form, &scratch).await.map(Done::Resent)
-        }
-        Task::Merge(plan, local) => {
-            let merging = Merging { store, host, clock, plan: plan.clone(), local, scratch, form };
-            Ok(Done::Merged(merging.run().await?, plan))
-        }
-        Task::Prove { files, through, point } => {
-            let read = prove(&store, &host, &files).await?;
-            if point {
-                Proven::new(through, clock.unix_ms(), By::Sidecar, How::Bytes).save(&store).await?;
-            }
-            Ok(Done::Proven { files, through, point, read })
-        }
-        Task::Prune(plan) => Ok(Done::Pruned(prune(&store, &plan).await)),
-    }
-}
-
-/// Sends a kept file again, as it was sent the first time; a sealed one with another key, and so of another size.
-async fn resend(
-    file: Holding,
-    path: &Path,
-    store: &Store,
-    host: &Arc<dyn Host>,
-    clock: &Arc<dyn Clock>,
-    form: &Form,
-    scratch: &Path,
-) -> Result<Holding> {
-    let mut head = [0; ltx::HEADER_SIZE];
-    let mut open = File::open(path).map_err(Error::io(path, "open"))?;
-    open.read_exact(&mut head).map_err(Error::io(path, "read"))?;
-    let header: Header = Header::from_bytes(&head).map_err(Error::ltx(&path.display().to_string()))?.header;
-    let write_id = Extension::from_reserved(&header.reserved).map_or([0; 6], |e| e.write_id);
-    // Damage on the volume is not to be spread.
-    stage::prove(path)?;
-    let key = file.key(Layout::of(store.kind()));
-    let options = send::options(header.timestamp_ms, write_id);
-    let body = if file.is_claim() { form.claim_body(&header) } else { form.body(path, scratch) }?;
-    let size = body.size();
-    let sent =
-        send(store.clone(), Parcel { key, body, options }, None, clock.clone(), host.clone(), None).await;
-    if form.is_sealed() {
-        let _ = std::fs::remove_file(scratch);
-    }
-    sent?;
-    Ok(Holding { size, time_ms: store_now(store, &**clock), ..file })
 }
 
 impl From<Report> for Event {

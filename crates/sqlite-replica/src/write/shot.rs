@@ -27,7 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -129,13 +129,7 @@ impl Writer {
             in_file,
         };
         (self.events)(Report::ImageStarted { txid, why }.into());
-        let (done, result) = channel();
-        let waker = self.tail.waker();
-        self.host.spawn_holding(Box::pin(async move {
-            let _turn = AT_WORK.acquire().await;
-            let _ = done.send(work.run(frozen).await);
-            waker.wake();
-        }));
+        let result = self.in_turn(&AT_WORK, work.run(frozen));
         if let Some(keeping) = &mut self.keeping {
             let running = Running { result, given_up, wal_at_start: wal_bytes, since_ns };
             keeping.shot = Some(Shot::Running(running));

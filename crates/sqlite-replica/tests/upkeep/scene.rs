@@ -1,12 +1,11 @@
 //! A live database, a store in memory that fails on command, and a writer that takes a pass when the test says so.
 
 use clock::{ManualClock, SeededIds};
-use futures::future::BoxFuture;
 use rusqlite::Connection;
 use seal::{Identities, Protection};
 use sqlite_replica::{
-    Catalogue, Claiming, Config, Event, Host, Identity, Inbox, Integrity, Policy, Progress, Report,
-    RestoreOptions, RestorePlan, Restored, Step, Surroundings, Verification, VerifyOptions, Writer, restore,
+    Catalogue, Claiming, Config, Event, Identity, Inbox, Integrity, Policy, Progress, Report, RestoreOptions,
+    RestorePlan, Restored, RuntimeHost, Step, Surroundings, Verification, VerifyOptions, Writer, restore,
     verify,
 };
 use std::future::Future;
@@ -21,20 +20,6 @@ use tokio::sync::watch;
 
 /// Turns of a loop that would mean that something never comes.
 const FOREVER: usize = 20_000;
-
-struct OfTest(Handle);
-
-impl Host for OfTest {
-    fn spawn(&self, work: BoxFuture<'static, ()>) {
-        self.0.spawn(work);
-    }
-    fn finish(&self, work: BoxFuture<'_, ()>) {
-        self.0.block_on(work);
-    }
-    fn offload(&self, work: Box<dyn FnOnce() + Send>) {
-        self.0.spawn_blocking(work);
-    }
-}
 
 pub(crate) struct Scene {
     // Before the application: its descriptors outlive no connection of another kind.
@@ -395,7 +380,7 @@ fn around(
         store: store.clone(),
         clock: clock.clone(),
         ids: Arc::new(SeededIds::new(7)),
-        host: Arc::new(OfTest(handle.clone())),
+        host: Arc::new(RuntimeHost(handle.clone())),
         events: Arc::new(move |event| events.lock().unwrap().push(event)),
         stop,
         tail: sqlite_tail::Options::default(),

@@ -1,5 +1,7 @@
 use super::*;
 use crate::upkeep::tests::model::{Model, aged, held, txid};
+use protect::Keep;
+use std::collections::HashSet;
 use std::time::Duration;
 
 const MINUTE: i64 = 60_000;
