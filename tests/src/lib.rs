@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test measures real time")]
 
+pub mod failing;
 pub mod http;
 mod outcome;
 mod place;

@@ -154,6 +154,32 @@ impl Error {
         }
     }
 
+    /// Why, in a word for a metric: the store's reason, or what the volume refused.
+    pub fn reason(&self) -> &'static str {
+        use nix::libc::{EDQUOT, EIO, ENOSPC, EROFS, ESTALE};
+        let source = match self {
+            Error::Store(e) => return e.reason(),
+            Error::Tail(sqlite_tail::Error::Sqlite { source, .. }) => {
+                return match source.sqlite_error_code() {
+                    Some(rusqlite::ErrorCode::DiskFull) => "disk_full",
+                    Some(rusqlite::ErrorCode::ReadOnly) => "read_only",
+                    Some(rusqlite::ErrorCode::SystemIoFailure) => "disk_error",
+                    _ => "other",
+                };
+            }
+            Error::Tail(sqlite_tail::Error::Io { source, .. })
+            | Error::Io { source, .. }
+            | Error::Ltx { source: ltx::Error::Io(source), .. } => source,
+            _ => return "other",
+        };
+        match source.raw_os_error() {
+            Some(ENOSPC | EDQUOT) => "disk_full",
+            Some(EROFS) => "read_only",
+            Some(EIO | ESTALE) => "disk_error",
+            _ => "other",
+        }
+    }
+
     /// Whether it says something about the replica, not about the way to it.
     pub(crate) fn is_damage(&self) -> bool {
         self.class() == Class::Damaged || matches!(self, Error::Store(e) if e.is_not_found())

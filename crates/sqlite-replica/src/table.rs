@@ -7,8 +7,11 @@
 
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+/// Bytes copied at a time.
+const CHUNK: usize = 64 << 10;
 
 /// Page checksums on disk.
 #[derive(Debug)]
@@ -74,6 +77,34 @@ impl PageTable {
             self.file.set_len(u64::from(commit) * 8).map_err(Error::io(&self.path, "cut the page table"))?;
             self.pages = commit;
         }
+        Ok(())
+    }
+
+    /// Whether what is open is what lies at its path. A volume that does not say is not asked again.
+    pub(crate) fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+            (_, Err(e)) => e.kind() != std::io::ErrorKind::NotFound,
+            (Err(_), _) => true,
+        }
+    }
+
+    /// The file was removed while it was open: its content goes there again, by rename, since what lies there may be this very file.
+    pub(crate) fn put_back(&mut self) -> Result<()> {
+        let new = self.path.with_extension("new");
+        let mut anew = PageTable::open(&new)?;
+        anew.truncate(0)?;
+        let (mut from, end) = (0, u64::from(self.pages) * 8);
+        let mut chunk = vec![0; CHUNK];
+        while from < end {
+            let piece = &mut chunk[..(end - from).min(CHUNK as u64) as usize];
+            self.file.read_exact_at(piece, from).map_err(Error::io(&self.path, "read the page table"))?;
+            anew.file.write_all_at(piece, from).map_err(Error::io(&new, "write the page table"))?;
+            from += piece.len() as u64;
+        }
+        anew.sync()?;
+        std::fs::rename(&new, &self.path).map_err(Error::io(&self.path, "put back the page table"))?;
+        self.file = anew.file;
         Ok(())
     }
 

@@ -18,6 +18,7 @@ mod inbox;
 mod keep;
 mod ours;
 mod probe;
+mod regain;
 mod resume;
 mod same;
 mod send;

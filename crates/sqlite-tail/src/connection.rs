@@ -5,6 +5,8 @@
 //! by `PRAGMA schema_version`: it reads page 1 under a snapshot without parsing the application's schema.
 
 use crate::{Error, quiet};
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_CHECKPOINT_PASSIVE, SQLITE_CHECKPOINT_TRUNCATE};
 use rusqlite::{Connection, OpenFlags};
@@ -48,7 +50,13 @@ impl Quiet {
             this.connection.is_readonly("main")
         };
         if set_up().map_err(Error::sqlite("set up a connection", path))? {
-            return Err(Error::refused(path, "the file is read-only for us", "mount the volume writable"));
+            return Err(match access(path, AccessFlags::W_OK) {
+                Err(Errno::EACCES | Errno::EPERM) => {
+                    Error::refused(path, "the file is read-only for us", "let its owner write it (chmod u+w)")
+                }
+                // The volume, then: a kernel that no longer trusts a file system says so only where something is written.
+                _ => Error::io("write to", path)(Errno::EROFS.into()),
+            });
         }
         this.touch()?;
         Ok(this)

@@ -33,7 +33,14 @@ impl Tail {
         }
         drop(view);
         match self.reader.quick_check(FINDINGS) {
-            Ok(lines) => Ok(lines.into_iter().find(|line| is_damage(line))),
+            Ok(lines) => {
+                let damage = lines.into_iter().find(|line| is_damage(line));
+                if damage.is_some() {
+                    // A page that the disk does not give is a finding to SQLite, and no damaged database: it may be read again later.
+                    self.view()?.for_each_page(|_, _| Ok(()))?;
+                }
+                Ok(damage)
+            }
             // Whatever else it needs and does not have: not checked.
             Err(error) => {
                 let damaged = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)

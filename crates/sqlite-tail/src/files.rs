@@ -10,10 +10,11 @@ use crate::registry::{FileId, Registration};
 use crate::stamp::FileStamp;
 use crate::{Error, Options};
 use nix::sys::statfs::statfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,6 +100,11 @@ impl Gated {
             statfs(path).map_err(|e| Error::io("statfs", path)(e.into()))?.filesystem_type().0 as u32;
         if let Some((_, name)) = NETWORK.iter().find(|(magic, _)| *magic == fs_type) {
             return Err(Error::refused(path, format!("it lies on {name}"), "use a local or block volume"));
+        }
+        // A kernel makes a volume read-only that it no longer trusts, and an operator mounts it writable again: nothing to refuse for good.
+        let volume = statvfs(path).map_err(|e| Error::io("statvfs", path)(e.into()))?;
+        if volume.flags().contains(FsFlags::ST_RDONLY) {
+            return Err(Error::io("write beside", path)(io::Error::from_raw_os_error(nix::libc::EROFS)));
         }
         let db = File::open(path).map_err(|e| cannot_see(path, e))?;
         let mut head = Vec::with_capacity(4096);

@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// A writer that followed for so long, ns, works: its next failure is a first one.
+const WORKED: u64 = 60_000_000_000;
+
 impl Fleet {
     /// Starts the writers whose time has come, the longest waiting first, as far as there are slots.
     pub(super) fn start_due(&mut self, running: &Running) {
@@ -104,7 +107,10 @@ impl Fleet {
         let stopping = self.stopping;
         let jitter = self.ids.next_u64();
         let now = self.clock.monotonic_ns();
-        if self.board.is_following(index) {
+        // One that fails at its first file each time would claim once a second otherwise (P7).
+        let worked =
+            matches!(self.members[index].phase, Phase::Running { since, .. } if now - since >= WORKED);
+        if worked && self.board.is_following(index) {
             self.members[index].recovered();
         }
         let member = &mut self.members[index];

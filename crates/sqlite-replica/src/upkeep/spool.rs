@@ -126,6 +126,12 @@ impl Spool {
         }
     }
 
+    /// The directory is gone with everything in it.
+    pub(crate) fn lost(&mut self) {
+        self.files.clear();
+        self.bytes = 0;
+    }
+
     /// What is kept; of unknown time.
     pub(crate) fn files(&self) -> impl Iterator<Item = Holding> + '_ {
         self.files.iter().map(|(&(level, name), kept)| Holding { level, name, size: kept.stored, time_ms: 0 })

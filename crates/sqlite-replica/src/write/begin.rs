@@ -49,6 +49,7 @@ impl Writer {
             following: Following::default(),
             inbox,
             inherited: None,
+            stands: false,
             server_ms: None,
             keeping: None,
             ours: Ours::default(),
@@ -91,8 +92,10 @@ impl Writer {
         tracing::debug!(?plan, remote = ?seen.remote, inherited = ?self.inherited, "start");
         self.begin_upkeep(&seen.catalogue)?;
         self.record.fenced = None;
+        self.stands = self.is_claimed(&seen.remote);
         let epoch = match self.inherited {
             Some(inherited) => inherited.epoch,
+            None if self.stands => self.record.epoch,
             None => {
                 self.record.inherited = None;
                 seen.next_epoch(self.record.epoch)
@@ -151,6 +154,14 @@ impl Writer {
             what: format!("the database is damaged ({what}), and the replica is not"),
             hint: "restore the replica, or start with --adopt to continue it with this database".into(),
         })
+    }
+
+    /// A writer of this process has claimed, ended with an error before it stored anything, and nobody has come since: its claim fences as
+    /// well as another one would, and a volume that fails for a day does not leave one for every attempt (P7).
+    fn is_claimed(&self, remote: &Remote) -> bool {
+        let Record { epoch, confirmed, intent, .. } = &self.record;
+        let last = remote.newest.map(|newest| (*epoch, newest.get()));
+        intent.is_none() && self.inbox.claimed() == Some((*epoch, *confirmed)) && last == self.inbox.claimed()
     }
 
     /// A lost claim stays lost (P4): no request is sent.

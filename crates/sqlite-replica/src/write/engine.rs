@@ -117,6 +117,8 @@ pub struct Writer {
     pub(crate) inbox: Arc<Inbox>,
     /// The claim somebody else made for us.
     pub(crate) inherited: Option<Inherited>,
+    /// The claim of an earlier writer of this process is the newest object still.
+    pub(crate) stands: bool,
     /// The store's clock at its last answer, ms.
     pub(crate) server_ms: Option<i64>,
     pub(crate) keeping: Option<Keeping>,

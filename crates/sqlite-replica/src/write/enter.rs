@@ -28,6 +28,11 @@ impl Writer {
                 self.state.save(self.record.clone(), true)?;
                 inherited.txid
             }
+            None if self.stands => {
+                self.record.mark = ground.tabulated.then_some(ground.mark);
+                self.state.save(self.record.clone(), true)?;
+                self.record.confirmed
+            }
             None => {
                 self.inherit(self.record.confirmed + 1);
                 self.take(ground)?;
@@ -59,6 +64,7 @@ impl Writer {
         let (stop, drain) = (stop.clone(), config.drain);
         host.finish(Box::pin(async { taken = until_drained(taking, stop, drain).await }));
         taken?;
+        self.inbox.claim(self.record.epoch, self.record.confirmed);
         self.keep_sent(self.record.confirmed, CLAIM_SIZE, false).map(drop)
     }
 

@@ -109,11 +109,17 @@ impl Writer {
             .and_then(|i| i.staged.as_ref())
             .expect("only staged files are in flight");
         let path = self.state.sent(staged);
-        let bytes = self.form.reread(&path, staged)?.ok_or_else(|| Error::Refused {
-            what: format!("{} was changed while it was being sent", path.display()),
-            hint: "nothing but this program may write there; start again".into(),
-        })?;
-        self.launch(bytes)
+        match self.form.reread(&path, staged)? {
+            Some(bytes) => self.launch(bytes),
+            // The next start finds it lost, and sends an image.
+            None if !path.exists() => {
+                Err(Error::io(&path, "send again")(std::io::ErrorKind::NotFound.into()))
+            }
+            None => Err(Error::Refused {
+                what: format!("{} was changed while it was being sent", path.display()),
+                hint: "nothing but this program may write there; start again".into(),
+            }),
+        }
     }
 
     pub(crate) fn confirm(&mut self, flight: &Flight, put: Duration) -> Result<()> {

@@ -93,6 +93,7 @@ impl Writer {
     pub fn pass(&mut self) -> Result<Step> {
         let now = self.clock.monotonic_ns();
         self.ours.passes(now);
+        self.regain_state()?;
         self.collect(now)?;
 
         // Read before looking: what was committed before the stop must be seen by the look that ends the copying (P1).
@@ -199,7 +200,7 @@ impl Writer {
                 flight.attempts += 1;
                 let retry_in = Duration::from_secs(1 << flight.attempts.min(6)) / 2;
                 self.following.retry_at = now + retry_in.as_nanos() as u64;
-                self.tell(Event::UploadFailed { error: e.to_string(), reason: reason(&e), retry_in });
+                self.tell(Event::UploadFailed { error: e.to_string(), reason: e.reason(), retry_in });
                 flight.result = channel().1;
             }
             Ok(Err(e)) if e.class() == Class::Fenced => return Err(self.lose(e)),
@@ -225,8 +226,8 @@ impl Writer {
             // A full disk: the batch is kept, and tried again.
             Err(e) if e.may_pass() && self.record.intent.is_none() => {
                 self.following.next_sync = now + STAGE_AGAIN.as_nanos() as u64;
-                let error = e.to_string();
-                self.tell(Event::UploadFailed { error, reason: "other", retry_in: STAGE_AGAIN });
+                let (error, reason) = (e.to_string(), e.reason());
+                self.tell(Event::UploadFailed { error, reason, retry_in: STAGE_AGAIN });
             }
             Err(e) => return Err(e),
         }
@@ -260,12 +261,5 @@ impl Writer {
             pause.why = Why::Answer;
         }
         pause
-    }
-}
-
-fn reason(error: &Error) -> &'static str {
-    match error {
-        Error::Store(e) => e.reason(),
-        _ => "other",
     }
 }

@@ -43,6 +43,7 @@ struct Waiting {
     waker: Option<Waker>,
     parted: Option<Record>,
     keeping: Option<Keeping>,
+    claimed: Option<(u32, u64)>,
 }
 
 impl Default for Inbox {
@@ -96,6 +97,16 @@ impl Inbox {
         let mut waiting = self.waiting();
         waiting.parted = record.cloned();
         waiting.keeping = keeping;
+    }
+
+    /// A writer of this process has claimed under this epoch with this TXID.
+    pub(crate) fn claim(&self, epoch: u32, txid: u64) {
+        self.waiting().claimed = Some((epoch, txid));
+    }
+
+    /// The last claim of this process.
+    pub(crate) fn claimed(&self) -> Option<(u32, u64)> {
+        self.waiting().claimed
     }
 
     /// What the last writer knew of the upkeep, for the next one.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlite_replica::{Class, Database, Error, Event, Report};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use telemetry::{DbMetrics, volume};
+use telemetry::DbMetrics;
 
 /// What is known of one database.
 pub(super) struct Observed {
@@ -138,7 +138,7 @@ impl Observed {
                 }
                 seen.state = "behind";
                 seen.error = Some(error);
-                self.metrics.sync_error(reason);
+                self.sync_error(reason);
                 self.show_lag(&seen, now);
             }
             Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
@@ -154,6 +154,14 @@ impl Observed {
                 seen.checkpoints = checkpoints;
                 self.metrics.files(seen.db_bytes, wal_bytes);
             }
+        }
+    }
+
+    /// A full volume is seen here before the next probe of it, which also sees when it is not full any more.
+    fn sync_error(&self, reason: &'static str) {
+        self.metrics.sync_error(reason);
+        if reason == "disk_full" {
+            self.around.metrics.volume_full(true);
         }
     }
 
@@ -199,16 +207,7 @@ impl Observed {
         if error.class() == Class::Fenced {
             self.fenced(&mut seen, error.to_string());
         }
-        if let Error::Io { source, .. } = error
-            && volume::is_full(source)
-        {
-            self.around.metrics.volume_full(true);
-        }
-        let reason = match error {
-            Error::Store(error) => error.reason(),
-            _ => "other",
-        };
-        self.metrics.sync_error(reason);
+        self.sync_error(error.reason());
         let db = self.database.path.display();
         match retry_in {
             Some(pause) => {
