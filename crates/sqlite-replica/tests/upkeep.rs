@@ -331,6 +331,37 @@ fn prune_by_hand_plans_and_applies() {
     });
 }
 
+/// Somebody proves from outside every few minutes, as a drill does, and leaves a mark each time: they go with their points.
+#[test]
+fn p3_marks_of_proofs_go_with_what_they_mark() {
+    let policy = Policy { verify: Some(Duration::from_secs(900)), reads: false, ..Policy::default() };
+    scene(policy, |mut scene| {
+        let mut marked = 0;
+        for round in 0..600 {
+            scene.commit();
+            scene.pass_time(10);
+            if round % 20 == 0 {
+                let through = scene.newest().unwrap();
+                let proven =
+                    Proven::new(through, scene.clock.unix_ms(), By::Drill, sqlite_replica::How::Restore);
+                scene.wait(proven.announce(&scene.store)).unwrap();
+                marked += 1;
+            }
+        }
+        scene.settle();
+        let catalogue = scene.catalogue();
+        let newest = scene.catalogue().proofs.last().copied();
+        let points: Vec<_> = sqlite_replica::points(&catalogue).into_iter().map(|point| point.txid).collect();
+        let of_no_use =
+            catalogue.proofs.iter().filter(|mark| !points.contains(mark) && Some(**mark) != newest);
+        // Those that were made since the last look at the replica, every quarter of an hour, are not known yet.
+        let (left, of_no_use) = (catalogue.proofs.len(), of_no_use.count());
+        assert!(marked == 30 && left < 15 && of_no_use <= 5, "{left} of {marked}, {of_no_use} of no use");
+        assert!(scene.told(|r| matches!(r, Report::Pruned { deleted, .. } if *deleted > 0)));
+        scene.newest_is_what_the_application_has();
+    });
+}
+
 /// A flipped bit in a stored file is found when it is read back, and an image is put over it.
 #[test]
 fn p1_damage_is_found_by_reading_back_and_bridged() {

@@ -38,9 +38,9 @@ pub(crate) async fn run(args: Prune) -> Result<Exit, Failure> {
         };
         let plan = plan_prune(&store, &policy, &*clock).await.map_err(failed)?;
         let mut row = Row { replica, plan, deleted: None, failed: None };
-        if args.apply && !row.plan.deletions.is_empty() {
+        if args.apply && !row.plan.is_empty() {
             let pruned = prune(&store, &row.plan).await;
-            row.deleted = Some(pruned.gone.len());
+            row.deleted = Some(pruned.gone.len() + pruned.proofs.len());
             row.failed = pruned.error.map(|error| (pruned.failed, error.to_string()));
         }
         rows.push(row);
@@ -82,7 +82,7 @@ fn text(row: &Row, apply: bool) -> String {
     let end = match (row.deleted, &row.failed) {
         (Some(deleted), Some((failed, why))) => format!("deleted {deleted}; {failed} would not go: {why}"),
         (Some(deleted), None) => format!("deleted {deleted}"),
-        (None, _) if apply || row.plan.deletions.is_empty() => "nothing was deleted".to_owned(),
+        (None, _) if apply || row.plan.is_empty() => "nothing was deleted".to_owned(),
         (None, _) => "nothing was deleted; --apply does it".to_owned(),
     };
     format!("{}\n{}\n{end}\n", row.replica, row.plan)

@@ -123,7 +123,7 @@ impl Upkeep {
             self.holdings.proven = self.holdings.proven.max(Some(through));
         }
         let plan = RetentionPlan::new(&self.holdings, &self.policy, store_now(&self.store, &*self.clock));
-        if plan.deletions.is_empty() {
+        if plan.is_empty() {
             return None;
         }
         if let Err(rule) = plan.check(&self.holdings) {

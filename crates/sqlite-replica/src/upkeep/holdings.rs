@@ -78,6 +78,8 @@ pub struct Holdings {
     files: BTreeMap<Place, (u64, UnixMs)>,
     /// Level 0 files beyond TXID 1 that hold every page.
     pub images: BTreeSet<Txid>,
+    /// TXIDs whose proof from outside is marked by an object of its own.
+    pub proofs: BTreeSet<Txid>,
     /// Newest TXID somebody has read back from the store and checked, if anybody did.
     pub proven: Option<Txid>,
 }
@@ -87,6 +89,7 @@ impl From<&Catalogue> for Holdings {
         let mut holdings = Holdings {
             images: catalogue.images.clone(),
             proven: catalogue.proofs.last().copied(),
+            proofs: catalogue.proofs.clone(),
             ..Holdings::default()
         };
         for e in &catalogue.entries {
@@ -230,6 +233,30 @@ impl Holdings {
     /// Whether exactly `target` can be restored.
     pub fn reaches(&self, target: Txid) -> bool {
         self.chain(target).last().is_some_and(|h| h.name.max == target)
+    }
+
+    /// The first TXID at which a walk from the top level down, beginning at the newest snapshot, finds a level that goes on behind a
+    /// gap: restores of Litestream before 0.5.8 walk so, and refuse it.
+    pub fn first_gap(&self) -> Option<Txid> {
+        let mut reached = self.level(Level::SNAPSHOT).map(|h| h.name.max).max()?;
+        for level in (0..Level::SNAPSHOT.0).rev().map(Level) {
+            for h in self.level(level) {
+                if h.name.max <= reached {
+                    continue;
+                }
+                if h.name.min > reached.next() {
+                    return Some(reached.next());
+                }
+                reached = h.name.max;
+            }
+        }
+        None
+    }
+
+    /// Marks of proofs that say nothing any more: their point cannot be restored, and a newer mark stands.
+    pub(crate) fn stale_proofs(&self) -> impl Iterator<Item = Txid> + '_ {
+        let newest = self.proofs.last().copied();
+        self.proofs.iter().copied().filter(move |mark| Some(*mark) != newest && !self.reaches(*mark))
     }
 
     /// The first thing wrong with the names, if anything is: the chain check.

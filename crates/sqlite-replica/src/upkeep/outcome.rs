@@ -20,7 +20,7 @@ impl Upkeep {
             Done::Ours => {}
             Done::Merged(file, plan) => self.merged(now, file, &plan),
             Done::Listed { catalogue, scheduled } => {
-                self.listed(&catalogue);
+                self.listed(now, &catalogue);
                 self.sample = scheduled && self.policy.reads;
             }
             Done::Sampled(read) => {
@@ -82,9 +82,10 @@ impl Upkeep {
                 self.holdings.images.remove(&file.name.min);
             }
         }
+        self.holdings.proofs.retain(|mark| !pruned.proofs.contains(mark));
         if pruned.failed > 0 {
             self.timers.rest_retention(now, REST);
-        } else if !pruned.gone.is_empty() {
+        } else if !pruned.gone.is_empty() || !pruned.proofs.is_empty() {
             // What the budget of one run left; a look costs no request.
             self.timers.retention_now(now);
         }
@@ -97,7 +98,7 @@ impl Upkeep {
     }
 
     /// Compares what was listed with what was known.
-    fn listed(&mut self, catalogue: &Catalogue) {
+    fn listed(&mut self, now: u64, catalogue: &Catalogue) {
         let fresh = Holdings::from(catalogue);
         let known = std::mem::replace(&mut self.holdings, fresh);
         self.holdings.proven = self.holdings.proven.max(known.proven);
@@ -123,6 +124,10 @@ impl Upkeep {
             && let Some(path) = self.spool.path(&h)
         {
             self.resend.push_back((h, path));
+        }
+        if self.holdings.proofs.len() > 1 {
+            // Somebody proves from outside, and leaves a mark each time: a look costs no request.
+            self.timers.retention_now(now);
         }
         if resized.is_some() {
             self.want("a file of the replica was changed");
@@ -164,16 +169,17 @@ impl Upkeep {
         let pause = (FIRST_PAUSE * (1 << self.failures.min(7))).min(LAST_PAUSE);
         self.failures += 1;
         self.timers.not_before = now + pause.as_nanos() as u64;
-        let reason = match error {
-            crate::Error::Store(e) => e.reason(),
-            _ => "other",
-        };
         if let crate::Error::Store(e) = error
             && (e.is_not_found() || e.is_fenced())
         {
             self.suspect("the store answered what should not be");
         }
-        self.reports.push(Report::Failed { what, error: error.to_string(), reason, retry_in: pause });
+        self.reports.push(Report::Failed {
+            what,
+            error: error.to_string(),
+            reason: error.reason(),
+            retry_in: pause,
+        });
     }
 
     /// Reading back found something wrong: say so, look at the replica, and put an image over it.

@@ -6,12 +6,14 @@
 
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Level, image_key};
+use crate::layout::{Layout, Level, image_key, proven_key};
 use crate::proven::Proven;
 use crate::upkeep::holdings::{Holding, Holdings};
 use crate::upkeep::policy::Policy;
 use crate::upkeep::retention::RetentionPlan;
 use clock::Clock;
+use ltx::Txid;
+use std::collections::BTreeSet;
 use store::Store;
 
 /// What a retention run did.
@@ -23,6 +25,8 @@ pub struct Pruned {
     pub failed: usize,
     /// The first failure.
     pub error: Option<store::Error>,
+    /// Marks of proofs that are gone.
+    pub proofs: BTreeSet<Txid>,
 }
 
 /// Plans a retention run over a replica nobody follows in this process: lists it, reads the note of the last proof.
@@ -59,6 +63,19 @@ pub async fn prune(store: &Store, plan: &RetentionPlan) -> Pruned {
     let marks: Vec<String> = pruned.gone.iter().filter(marked).map(|h| image_key(h.name.min)).collect();
     if !marks.is_empty() {
         store.delete(&marks).await;
+    }
+    // Only with the points they name: a file that stayed may be one.
+    if pruned.failed == 0 && !plan.proofs.is_empty() {
+        let keys: Vec<String> = plan.proofs.iter().map(|txid| proven_key(*txid)).collect();
+        for (txid, deleted) in plan.proofs.iter().zip(store.delete(&keys).await) {
+            match deleted.result {
+                Ok(()) => drop(pruned.proofs.insert(*txid)),
+                Err(e) => {
+                    pruned.failed += 1;
+                    pruned.error.get_or_insert(e);
+                }
+            }
+        }
     }
     pruned
 }

@@ -66,6 +66,9 @@ pub struct RetentionPlan {
     /// Level 0 images among them, whose marks go with them.
     #[serde(skip)]
     pub(crate) marks: BTreeSet<Txid>,
+    /// Marks of proofs whose points are gone once this is done; a drill a day leaves one a day.
+    #[serde(serialize_with = "words")]
+    pub proofs: BTreeSet<Txid>,
     /// Why nothing may be deleted at all.
     pub held_back: Option<&'static str>,
 }
@@ -95,7 +98,19 @@ impl RetentionPlan {
             .filter(|d| d.file.level == Level::SYNC && holdings.images.contains(&d.file.name.min))
             .map(|d| d.file.name.min)
             .collect();
-        RetentionPlan { kept: holdings.len() - deletions.len(), deletions, more, marks, held_back: None }
+        let mut after = holdings.clone();
+        for d in &deletions {
+            after.remove(&d.file);
+        }
+        let mut stale = after.stale_proofs();
+        let proofs: BTreeSet<Txid> = stale.by_ref().take(policy.delete_budget - deletions.len()).collect();
+        let more = more || stale.next().is_some();
+        RetentionPlan { kept: after.len(), deletions, more, marks, proofs, held_back: None }
+    }
+
+    /// Whether nothing is to go.
+    pub fn is_empty(&self) -> bool {
+        self.deletions.is_empty() && self.proofs.is_empty()
     }
 
     /// Bytes that become free.
@@ -112,6 +127,7 @@ impl RetentionPlan {
                 return Err(format!("{} is not there", d.file));
             }
         }
+        self.check_proofs(holdings, &after)?;
         if self.deletions.is_empty() {
             return Ok(());
         }
@@ -128,31 +144,33 @@ impl RetentionPlan {
         if let Some(last) = last.filter(|h| !after.contains(h)) {
             return Err(format!("{last} is the newest of level 0"));
         }
-        match (first_gap(&after), first_gap(holdings)) {
+        match (after.first_gap(), holdings.first_gap()) {
             (Some(gap), before) if before != Some(gap) => {
                 Err(format!("the levels would have a gap at {gap} behind the newest snapshot"))
             }
             _ => Ok(()),
         }
     }
+
+    /// A mark may go only with its point, and never the newest: without reading, that one is all there is of a proof.
+    fn check_proofs(&self, holdings: &Holdings, after: &Holdings) -> Result<(), String> {
+        for mark in &self.proofs {
+            if !holdings.proofs.contains(mark) {
+                return Err(format!("no proof of {mark} is marked"));
+            }
+            if holdings.proofs.last() == Some(mark) {
+                return Err(format!("the mark of {mark} is the newest"));
+            }
+            if after.reaches(*mark) {
+                return Err(format!("the point {mark} that a proof marks can be restored"));
+            }
+        }
+        Ok(())
+    }
 }
 
-/// The first TXID at which a walk from the top level down, beginning at the newest snapshot, finds a level that goes on behind a gap:
-/// restores of Litestream before 0.5.8 walk so, and refuse it.
-pub(crate) fn first_gap(holdings: &Holdings) -> Option<Txid> {
-    let mut reached = holdings.level(Level::SNAPSHOT).map(|h| h.name.max).max()?;
-    for level in (0..Level::SNAPSHOT.0).rev().map(Level) {
-        for h in holdings.level(level) {
-            if h.name.max <= reached {
-                continue;
-            }
-            if h.name.min > reached.next() {
-                return Some(reached.next());
-            }
-            reached = h.name.max;
-        }
-    }
-    None
+fn words<S: serde::Serializer>(txids: &BTreeSet<Txid>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(txids.iter().map(ToString::to_string))
 }
 
 impl fmt::Display for RetentionPlan {
@@ -170,6 +188,9 @@ impl fmt::Display for RetentionPlan {
             self.deletions.len(),
             self.kept
         )?;
+        if !self.proofs.is_empty() {
+            write!(f, "; marks of {} proofs whose points are gone", self.proofs.len())?;
+        }
         if self.more {
             write!(f, "; more in the next run")?;
         }

@@ -171,8 +171,8 @@ fn p3_a_gap_behind_the_newest_snapshot_is_refused() {
         (0, 11, 11, 0),
     ]);
     holdings.proven = Some(txid(11));
-    assert_eq!(first_gap(&holdings), None);
-    assert_eq!(first_gap(&held(&[(9, 1, 1), (1, 3, 4)])), Some(txid(2)));
+    assert_eq!(holdings.first_gap(), None);
+    assert_eq!(held(&[(9, 1, 1), (1, 3, 4)]).first_gap(), Some(txid(2)));
     planted_in(&holdings, 1, 4).check(&holdings).expect("level 2 has it");
 }
 
@@ -190,4 +190,32 @@ fn p3_no_sequence_of_retention_runs_loses_a_point_it_must_keep() {
         deleted += model.deleted;
     }
     assert!(deleted > 1_000, "the model deletes: {deleted}");
+}
+
+#[test]
+fn p3_the_mark_of_a_proof_goes_with_its_point_and_the_newest_stays() {
+    let mut holdings =
+        aged(&[(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 1), (0, 4, 4, 2), (1, 2, 4, 2), (0, 5, 5, HOUR)]);
+    holdings.proofs = [2, 4, 5].map(txid).into();
+    // Nothing proven, nothing goes; not the marks either.
+    assert!(plan(&holdings).is_empty());
+    holdings.proven = Some(txid(5));
+    let whole = plan(&holdings);
+    assert_eq!(whole.deletions.len(), 3, "{whole}");
+    assert_eq!(whole.proofs, [txid(2)].into(), "TXID 4 is the end of a file, 5 the newest");
+    assert!(whole.to_string().contains("marks of 1 proofs"), "{whole}");
+    let json = serde_json::to_value(&whole).unwrap();
+    assert_eq!(json["proofs"], serde_json::json!(["0000000000000002"]));
+    // The budget counts marks as well.
+    let tight = plan_with(&holdings, &Policy { delete_budget: 3, ..Policy::default() });
+    assert!(tight.proofs.is_empty() && tight.more);
+    // The point of the newest mark is gone: it stays, it is all there is of a proof.
+    holdings.proofs = [txid(2)].into();
+    assert!(plan(&holdings).proofs.is_empty());
+    holdings.proofs = [2, 4, 5].map(txid).into();
+    for (mark, rule) in [(4, "can be restored"), (5, "is the newest"), (3, "no proof")] {
+        let planted = RetentionPlan { proofs: [txid(mark)].into(), ..RetentionPlan::default() };
+        let refusal = planted.check(&holdings).expect_err(rule);
+        assert!(refusal.contains(rule), "{refusal}");
+    }
 }

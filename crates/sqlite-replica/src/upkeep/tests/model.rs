@@ -3,10 +3,9 @@
 
 use crate::layout::Level;
 use crate::upkeep::compaction::{Bounds, MAX_INPUTS};
-use crate::upkeep::retention::first_gap;
 use crate::upkeep::{CLAIM_SIZE, Holding, Holdings, Outlook, Policy, RetentionPlan};
 use ltx::{FileName, Txid};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use testkit::rng::Rng;
 
 pub(crate) fn txid(value: u64) -> Txid {
@@ -43,6 +42,8 @@ pub(crate) struct Model {
     away: HashSet<(Level, FileName)>,
     pub(crate) deleted: usize,
     claims: Vec<u64>,
+    /// Marks that were ever made.
+    proofs: BTreeSet<Txid>,
 }
 
 impl Model {
@@ -56,6 +57,7 @@ impl Model {
             away: HashSet::new(),
             deleted: 0,
             claims: Vec::new(),
+            proofs: BTreeSet::new(),
         };
         model.add(9, 1, 1, 5_000);
         model.claim();
@@ -101,6 +103,8 @@ impl Model {
             6 => {
                 // Whoever proves from outside reads every byte of the chain.
                 self.holdings.proven = Some(txid(self.newest));
+                self.holdings.proofs.insert(txid(self.newest));
+                self.proofs.insert(txid(self.newest));
             }
             7..=14 => {
                 let to = 1 + self.rng.below(3) as u8;
@@ -136,9 +140,14 @@ impl Model {
             self.deleted += 1;
             self.check("in the middle of a retention run");
         }
-        if stop == plan.deletions.len() && !plan.more {
-            let again = RetentionPlan::new(&self.holdings, &self.policy, self.now_ms);
-            assert!(again.deletions.is_empty(), "a second run finds nothing: {again}");
+        if stop == plan.deletions.len() {
+            self.holdings.proofs.retain(|mark| !plan.proofs.contains(mark));
+            if !plan.more {
+                let again = RetentionPlan::new(&self.holdings, &self.policy, self.now_ms);
+                assert!(again.is_empty(), "a second run finds nothing: {again}");
+                let points = self.holdings.proofs.iter().filter(|mark| self.holdings.reaches(**mark)).count();
+                assert!(self.holdings.proofs.len() <= points + 1, "one mark at most is of no use");
+            }
         }
     }
 
@@ -150,8 +159,14 @@ impl Model {
         if let Some(proven) = self.holdings.proven {
             assert!(self.holdings.reaches(proven), "{when}: the proven point {proven} is restorable");
         }
+        assert_eq!(self.holdings.proofs.last(), self.proofs.last(), "{when}: the newest mark of a proof");
+        let lost = self
+            .proofs
+            .iter()
+            .find(|mark| !self.holdings.proofs.contains(mark) && self.holdings.reaches(**mark));
+        assert_eq!(lost, None, "{when}: the mark of a point that can be restored");
         assert_eq!(self.holdings.end_of(Level::SYNC), Some(newest), "{when}: level 0 has the newest");
-        assert_eq!(first_gap(&self.holdings), None, "{when}: a gap that older restores refuse");
+        assert_eq!(self.holdings.first_gap(), None, "{when}: a gap that older restores refuse");
         for claim in self.claims.iter().rev().take(64) {
             let there = self.holdings.level_from(Level::SYNC, txid(*claim)).next();
             assert!(there.is_some_and(|h| h.name.min == txid(*claim)), "{when}: claim {claim} is gone");
