@@ -10,6 +10,7 @@
 
 pub mod application;
 pub mod disk;
+mod frugal;
 pub mod interloper;
 pub mod network;
 pub mod oracle;

@@ -47,7 +47,7 @@ pub struct Pod {
 /// Upkeep that has something to do within the minutes of a simulation.
 fn hasty() -> Policy {
     let [a, b, c] = [5, 20, 60].map(Duration::from_secs);
-    Policy {
+    let mut policy = Policy {
         levels: [a, b, c],
         snapshot: Duration::from_secs(45),
         image: Duration::from_secs(120),
@@ -55,7 +55,11 @@ fn hasty() -> Policy {
         grace: Duration::from_secs(10),
         verify: Some(Duration::from_secs(90)),
         ..Policy::default()
-    }
+    };
+    // Snapshots are given up as well.
+    policy.keep.all = Duration::from_secs(90);
+    (policy.keep.hourly, policy.keep.daily, policy.keep.weekly, policy.keep.monthly) = (1, 0, 0, 0);
+    policy
 }
 
 /// How the start of a pod ended.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod history;
+mod judge;
 mod step;
 
 use crate::disk;
@@ -54,6 +55,8 @@ pub struct World {
     scratch: TempDir,
     trouble: u64,
     resting: bool,
+    /// Steps without trouble to come.
+    calm: u64,
 }
 
 /// Runs `steps` steps of `seed`, then lets everything come to rest and looks at the end.
@@ -119,6 +122,7 @@ impl World {
             scratch,
             trouble,
             resting: false,
+            calm: 0,
         };
         world.say(format!("weak store: {weak}, one request in {trouble} fails"));
         Ok(world)

@@ -47,6 +47,10 @@ fn p1_p2_p4_hold_for_a_fixed_number_of_seeds() {
         "volumes rolled back",
         "comparisons",
         "proven resumes",
+        "merges",
+        "prunings",
+        "restores of a proven point",
+        "growths without frames",
     ] {
         assert!(seen.get(what).is_some_and(|times| *times > 0), "{what} never happened: {seen:?}");
     }

@@ -1,27 +1,24 @@
-//! One step: what happens next, and what must be true afterwards.
+//! One step: what happens next.
 
 use super::World;
 use crate::application;
 use crate::disk::{self, Death, Image};
+use crate::frugal;
 use crate::interloper::Interloper;
 use crate::network::{Fate, Network};
 use crate::oracle::State;
-use crate::pod::{Pod, Started, restore_to};
+use crate::pod::{Pod, Started};
 use crate::volume::Volume;
 use anyhow::{Context, Result, ensure};
 use futures::future::FutureExt;
-use sqlite_replica::Event;
 use testkit::rng::Rng;
-
-/// Passes after which a healthy world has come to rest.
-const REST: u32 = 200;
 
 impl World {
     pub(super) fn step(&mut self, step: u64) -> Result<()> {
         let heads: Vec<Option<State>> = self.volumes.iter().map(|v| v.head).collect();
         self.volumes.iter_mut().for_each(|v| v.replaced = false);
         let volume = if self.rng.one_in(4) { 1 } else { 0 };
-        let what = match self.rng.below(100) {
+        let what = match self.dice() {
             _ if self.pods[volume].is_none() => self.start(volume)?,
             0..=39 => self.application(volume)?,
             40..=71 => self.writer(volume)?,
@@ -29,28 +26,38 @@ impl World {
             82..=88 => self.time(),
             89..=91 => self.restore()?,
             92..=94 => self.arm(volume),
-            95 => {
-                self.count("deaths of a sidecar");
-                let pod = self.pods[volume].as_mut().expect("looked at above");
-                pod.kill();
-                self.strays.extend(pod.network.take_under_way());
-                format!("sidecar {volume} is killed")
-            }
+            95 => self.sidecar_dies(volume)?,
             96 => self.volume_event(volume)?,
             97 if self.pods[volume].as_ref().is_some_and(|p| p.fenced || p.refused) || self.rng.one_in(3) => {
                 self.kill_pod(volume);
                 format!("pod {volume} is deleted")
+            }
+            98 => {
+                self.calm = self.rng.range(20, 60);
+                "hours without trouble begin".into()
             }
             _ => self.stray(),
         };
         self.say(format!("{step} {what}"));
         self.look(volume, heads[volume])?;
         self.bury(&heads)?;
+        self.levels()?;
         self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")
     }
 
+    /// What happens next, of a hundred. While it is calm nobody dies and the writer gets most of the time: upkeep needs some.
+    fn dice(&mut self) -> u64 {
+        match self.calm.checked_sub(1) {
+            None => self.rng.below(100),
+            Some(left) => {
+                self.calm = left;
+                *self.rng.pick(&[0, 40, 40, 40, 40, 72, 72, 72, 82, 89])
+            }
+        }
+    }
+
     /// The init container of a pod.
-    fn start(&mut self, volume: usize) -> Result<String> {
+    pub(super) fn start(&mut self, volume: usize) -> Result<String> {
         // The other pod may be gone for a while, or this one be scheduled beside it.
         if self.pods.iter().any(Option::is_some) && !self.rng.one_in(12) {
             return Ok("nothing".into());
@@ -82,7 +89,7 @@ impl World {
         Ok(what)
     }
 
-    fn application(&mut self, volume: usize) -> Result<String> {
+    pub(super) fn application(&mut self, volume: usize) -> Result<String> {
         // The application starts when its sidecar has started once.
         let what = application::act(&mut self.volumes[volume], &mut self.rng)
             .with_context(|| format!("application on volume {volume}"))?;
@@ -95,7 +102,7 @@ impl World {
         Ok(format!("{volume}: {what}, state {:?}", self.volumes[volume].head))
     }
 
-    fn writer(&mut self, volume: usize) -> Result<String> {
+    pub(super) fn writer(&mut self, volume: usize) -> Result<String> {
         let rng = Rng::new(self.rng.next_u64());
         let away = Volume::new(volume, self.volumes[volume].root.clone());
         let here = std::mem::replace(&mut self.volumes[volume], away);
@@ -130,6 +137,24 @@ impl World {
         Ok(format!("writer {volume}: {} {requests}", what?))
     }
 
+    /// The sidecar alone dies; while it is away the application may be one of another kind.
+    fn sidecar_dies(&mut self, volume: usize) -> Result<String> {
+        self.count("deaths of a sidecar");
+        let pod = self.pods[volume].as_mut().expect("looked at above");
+        pod.kill();
+        self.strays.extend(pod.network.take_under_way());
+        if !self.volumes[volume].settled || !self.rng.one_in(3) {
+            return Ok(format!("sidecar {volume} is killed"));
+        }
+        disk::disarm();
+        let World { volumes, oracle, .. } = self;
+        let pages = frugal::grow(&mut volumes[volume], oracle)
+            .with_context(|| format!("a frugal application on volume {volume}"))?;
+        self.count("growths without frames");
+        let head = self.volumes[volume].head;
+        Ok(format!("sidecar {volume} is killed, {pages} pages grow without a frame, state {head:?}"))
+    }
+
     fn deliver(&mut self, volume: usize) -> String {
         let network = self.pods[volume].as_ref().expect("looked at before").network.clone();
         let fate = match self.rng.below(10) {
@@ -142,7 +167,7 @@ impl World {
     }
 
     /// A PUT of somebody who is dead arrives.
-    fn stray(&mut self) -> String {
+    pub(super) fn stray(&mut self) -> String {
         if self.strays.is_empty() {
             return "no stray".into();
         }
@@ -209,122 +234,5 @@ impl World {
                 Ok(format!("volume {volume} is lost"))
             }
         }
-    }
-
-    /// What the pod said in a step that began with the state `before`.
-    fn look(&mut self, volume: usize, before: Option<State>) -> Result<()> {
-        let Some(pod) = &self.pods[volume] else { return Ok(()) };
-        for event in pod.take_events() {
-            match event {
-                Event::Durable { txid, .. } => {
-                    let state =
-                        self.state_of(Some(txid))?.context("P1: a durable point cannot be restored")?;
-                    self.oracle.report(state)?;
-                    self.volumes[volume].reported = Some(state);
-                    self.count("durable");
-                    self.say(format!("  durable: {txid} is state {state}"));
-                }
-                Event::CaughtUp => {
-                    let Some(head) = before else { continue };
-                    // What a dead process sent, or a claim was made on, was reported by nobody yet.
-                    if self.oracle.caught_up(head).is_err()
-                        && let Some(state) = self.state_of(None)?
-                    {
-                        self.oracle.report(state)?;
-                    }
-                    self.oracle.caught_up(head)?;
-                }
-                Event::Compared { reason, pages } => {
-                    self.count("comparisons");
-                    self.say(format!("  compared, {pages} pages: {reason}"));
-                }
-                Event::Resumed => self.count("proven resumes"),
-                Event::ImageStarted { why, .. } => self.say(format!("  image: {why}")),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Restores and finds the state; `None` if there is nothing to restore.
-    fn state_of(&mut self, txid: Option<u64>) -> Result<Option<State>> {
-        let out = self.scratch.path().join("restored.db");
-        let _ = std::fs::remove_file(&out);
-        match restore_to(&self.healthy, &self.around, &out, txid) {
-            Ok(()) => {}
-            Err(sqlite_replica::Error::Nothing { .. }) => return Ok(None),
-            Err(error) => return Err(error).context("a restore failed"),
-        }
-        self.count("restores");
-        let state = self.oracle.find(Volume::file_image(&out)?);
-        state.map(Some).context("P2: the restored database was never committed")
-    }
-
-    /// Somebody restores the newest state, or any.
-    fn restore(&mut self) -> Result<String> {
-        let restored = self.state_of(None)?;
-        match (restored, self.oracle.durable()) {
-            (Some(state), Some(durable)) => ensure!(
-                self.oracle.continues(state, durable),
-                "P1: the restore gives state {state}, and {durable} was reported durable"
-            ),
-            (None, Some(durable)) => {
-                anyhow::bail!("P1: nothing can be restored, and {durable} was reported durable")
-            }
-            _ => {}
-        }
-        Ok(format!("a restore gives state {restored:?}"))
-    }
-
-    /// No more trouble: one pod comes up, and everything committed becomes durable.
-    pub(super) fn rest(&mut self) -> Result<()> {
-        disk::disarm();
-        (self.trouble, self.resting) = (0, true);
-        while !self.strays.is_empty() {
-            let what = self.stray();
-            self.say(format!("rest: {what}"));
-        }
-        for volume in 0..self.volumes.len() {
-            self.kill_pod(volume);
-        }
-        while !self.strays.is_empty() {
-            self.stray();
-        }
-        let volume = self.rng.below(self.volumes.len() as u64) as usize;
-        for _ in 0..REST {
-            if self.pods[volume].is_none() {
-                let what = self.start(volume)?;
-                self.say(format!("rest: {what}"));
-                continue;
-            }
-            if self.volumes[volume].head.is_none() {
-                let what = self.application(volume)?;
-                self.say(format!("rest: {what}"));
-                continue;
-            }
-            let what = self.writer(volume)?;
-            self.say(format!("rest: {what}"));
-            let pod = self.pods[volume].as_ref().expect("started above");
-            if pod.fenced || pod.refused {
-                self.kill_pod(volume);
-                continue;
-            }
-            pod.network.deliver(Fate::Answered);
-            let head = self.volumes[volume].head;
-            self.look(volume, head)?;
-            self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")?;
-            self.around.clock.advance_ms(5_000);
-            self.date.advance_ms(5_000);
-            let restored = self.state_of(None)?;
-            let head = self.volumes[volume].head;
-            if head.is_some() && restored == head && self.oracle.durable() == head {
-                return Ok(());
-            }
-        }
-        anyhow::bail!(
-            "P1: state {:?} was committed and is not reported durable in the end (that is {:?})",
-            self.volumes[volume].head,
-            self.oracle.durable()
-        )
     }
 }

@@ -6,9 +6,22 @@ pub(crate) struct Bug {
     pub(crate) name: &'static str,
     /// What is wrong.
     pub(crate) what: &'static str,
-    /// File, what is there once, what is put in its place.
-    pub(crate) edits: &'static [(&'static str, &'static str, &'static str)],
+    pub(crate) edits: &'static [Edit],
 }
+
+/// A file, what is there once, what is put in its place.
+type Edit = (&'static str, &'static str, &'static str);
+
+const NEWEST_IS_NEEDED: Edit = (
+    "crates/sqlite-replica/src/upkeep/retention/rules.rs",
+    "if self.needed.contains(h) || h.name.max > self.proven {",
+    "if h.level != Level::SNAPSHOT && (self.needed.contains(h) || h.name.max > self.proven) {",
+);
+const NEWEST_IS_KEPT: Edit = (
+    "crates/sqlite-replica/src/upkeep/retention/rules.rs",
+    "let keep = Some(h.name.max) >= self.floor || self.chosen.contains(&h.name.max);",
+    "let keep = h.name.max > self.proven;",
+);
 
 pub(crate) const BUGS: &[Bug] = &[
     Bug {
@@ -155,6 +168,38 @@ pub(crate) const BUGS: &[Bug] = &[
             "crates/sqlite-replica/src/write/resume.rs",
             "if pages > 0 || commit != mark.commit {",
             "if pages > 0 {",
+        )],
+    },
+    Bug {
+        name: "prune-the-newest-image",
+        what: "retention plans to remove the newest proven image, and is left to its guard",
+        edits: &[NEWEST_IS_NEEDED, NEWEST_IS_KEPT],
+    },
+    Bug {
+        name: "prune-past-the-guard",
+        what: "retention removes the newest proven image, and its guard is asleep",
+        edits: &[
+            NEWEST_IS_NEEDED,
+            NEWEST_IS_KEPT,
+            (
+                "crates/sqlite-replica/src/upkeep/retention.rs",
+                "if after.chain(point) != holdings.chain(point) {",
+                "if after.len() > holdings.len() && after.chain(point) != holdings.chain(point) {",
+            ),
+            (
+                "crates/sqlite-replica/src/upkeep/retention.rs",
+                "(Some(gap), before) if before != Some(gap) => {",
+                "(Some(gap), before) if before > Some(gap) && holdings.is_empty() => {",
+            ),
+        ],
+    },
+    Bug {
+        name: "merge-leaves-a-gap",
+        what: "a level goes on one transaction behind the one that it must continue with",
+        edits: &[(
+            "crates/sqlite-replica/src/upkeep/compaction.rs",
+            "Some(reached) => reached.next(),",
+            "Some(reached) => reached.next().next(),",
         )],
     },
     Bug {
