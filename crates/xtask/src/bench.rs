@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use std::process::Command;
 
 /// Runs the benchmark named `what`.
-pub(crate) fn run(what: &str, large: bool) -> Result<()> {
+pub(crate) fn run(what: &str, large: bool, only: &[String]) -> Result<()> {
     ensure!(what == "sqlite", "there is a benchmark called sqlite, and none called {what:?}");
     crate::tools::run(Command::new("cargo").args([
         "build",
@@ -21,6 +21,9 @@ pub(crate) fn run(what: &str, large: bool) -> Result<()> {
     bench.args(["run", "--release", "--quiet", "-p", "benches", "--", what]);
     if large {
         bench.arg("--large");
+    }
+    for section in only {
+        bench.args(["--only", section]);
     }
     crate::tools::run(&mut bench)
 }

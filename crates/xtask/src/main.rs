@@ -50,6 +50,9 @@ enum Task {
         /// Also measure with a 1 GiB database
         #[arg(long)]
         large: bool,
+        /// Only this: throughput, latency, cost, restore or requests; may be repeated
+        #[arg(long, value_name = "SECTION")]
+        only: Vec<String>,
     },
     /// Simulate applications, streamers, crashes and a failing store: --seed N | --seeds A..B, --steps M
     #[command(disable_help_flag = true)]
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo { db } => demo::run(db),
         Task::Test { full } => suite::run(full),
-        Task::Bench { what, large } => bench::run(&what, large),
+        Task::Bench { what, large, only } => bench::run(&what, large, &only),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Planted { only, seeds, steps } => planted::run(only.as_deref(), seeds, steps),
         Task::Dist => dist::run(),
