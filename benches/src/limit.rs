@@ -23,11 +23,9 @@ const RUN: u64 = 2 << 20;
 /// Newest version of each page beside the base, with the position of its file.
 type Pages = HashMap<u32, (usize, Vec<u8>)>;
 
-/// Puts the database in `dir` together at `output`; seconds.
-pub(crate) fn assemble(dir: &Path, output: &Path) -> Result<f64> {
+/// Puts the database together at `output` from the file with every page and those after it, in their order; seconds.
+pub(crate) fn assemble(files: &[PathBuf], output: &Path) -> Result<f64> {
     let started = Instant::now();
-    let mut files: Vec<PathBuf> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    files.sort();
     let (base, increments) = files.split_first().context("the replica is empty")?;
     let (newer, commit) = overlay(increments)?;
     let out = File::create(output)?;

@@ -165,7 +165,8 @@ fn summarise(runs: Vec<Run>) -> Measured<Result3> {
 /// A replica on a server, and the database it is of. Dropped in this order.
 struct Replica {
     server: S3Server,
-    files: PathBuf,
+    /// The image, then everything of level 0 in its order.
+    files: Vec<PathBuf>,
     source: PathBuf,
     objects: usize,
     object_bytes: u64,
@@ -187,11 +188,14 @@ impl Replica {
             let commit = writer.commit(10)?;
             arrivals.until(commit.to, Duration::from_secs(30))?;
         }
-        let files = replicator.files().to_owned();
+        let level0 = replicator.files().to_owned();
         replicator.stop()?;
         drop(writer); // the last to leave folds the WAL into the file
+        let mut files = listed(&level0.with_file_name("0009"))?;
+        ensure!(files.len() == 1, "{} images", files.len());
+        files.extend(listed(&level0)?);
         let sizes: Vec<u64> =
-            fs::read_dir(&files)?.map(|entry| Ok(entry?.metadata()?.len())).collect::<Result<_>>()?;
+            files.iter().map(|file| Ok(fs::metadata(file)?.len())).collect::<Result<_>>()?;
         let bytes = fs::metadata(&source)?.len();
         Ok(Replica {
             server,
@@ -236,12 +240,17 @@ impl Replica {
             }
         };
         let requests = self.server.counts().since(&before).total();
-        if compare {
-            same(&self.source, &output)?;
-        }
+        let compared = if compare { same(&self.source, &output) } else { Ok(()) };
         fs::remove_file(&output)?;
+        compared?;
         Ok(Run { seconds, usage, requests })
     }
+}
+
+fn listed(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.sort();
+    Ok(files)
 }
 
 /// Bit for bit.
