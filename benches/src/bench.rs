@@ -25,7 +25,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(large: bool) -> Result<Bench> {
-        for program in ["hw-app", "wal-streamer", "restore"] {
+        for program in ["hw-app", "wal-streamer", "config-syncer", "restore"] {
             procs::bin(program); // built now, so that building is not measured
         }
         let exe = env::current_exe()?;

@@ -18,7 +18,8 @@ pub(crate) struct Machine {
     pub(crate) json: Value,
 }
 
-pub(crate) fn describe(bench: &Bench) -> Result<Machine> {
+/// `beside` is what is compared with; Litestream if nothing is said.
+pub(crate) fn describe(bench: &Bench, beside: Option<String>) -> Result<Machine> {
     let cores = thread::available_parallelism()?.get();
     let memory = line_of("/proc/meminfo", "MemTotal").unwrap_or_default();
     let memory_kib: u64 = memory.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -32,12 +33,12 @@ pub(crate) fn describe(bench: &Bench) -> Result<Machine> {
     let revision = if dirty { format!("{revision} with local changes") } else { revision };
     let litestream = bench.litestream.as_ref().and_then(|program| text(Command::new(program).arg("version")));
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    let beside = match &litestream {
+    let beside = beside.unwrap_or_else(|| match &litestream {
         Some(version) => format!("Litestream {}", version.trim_start_matches('v')),
         None => {
             "Litestream was not found (HIGHWATER_LITESTREAM_NEW names one), its columns are missing".into()
         }
-    };
+    });
     let text = format!(
         "{cores} cores ({cpu}), {} GiB of memory, Linux {kernel}, load {load} before, 4 KiB write + fdatasync: median {}, p99 {}.\n\
          Revision {revision}, {profile} build; {beside}.\n\

@@ -1,9 +1,9 @@
-//! Benchmarks of the SQLite replica: what it costs the application, how soon a commit is safe, how fast it comes back.
+//! Benchmarks of the replicas of databases and of files: what they cost, how soon a change is safe, how fast it comes back.
 //!
-//! `benches sqlite [--large] [--only SECTION]` runs the real binaries beside the application of `testkit`, against its S3
-//! server, and the same for Litestream where it is found. Every number is measured in this one run, nothing is
+//! `benches sqlite|files [--large] [--only SECTION]` runs the real binaries against the S3 server of `testkit`, and beside them what
+//! people use today, where it is found: Litestream; rclone and restic. Every number is measured in this one run, nothing is
 //! estimated, and what could not be measured says why. Prints markdown tables; all numbers go to
-//! `target/bench/sqlite.json`. `HIGHWATER_BENCH_QUICK=1` shrinks everything: a test of the program, not a measurement.
+//! `target/bench/sqlite.json` or `files.json`. `HIGHWATER_BENCH_QUICK=1` shrinks everything: a test of the program, not a measurement.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
@@ -12,6 +12,7 @@ mod arrivals;
 mod bench;
 mod cost;
 mod dataset;
+mod files;
 mod latency;
 mod limit;
 mod machine;
@@ -34,12 +35,25 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-const USAGE: &str = "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests]...";
+const USAGE: &str = "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests]...
+       benches files [--large] [--only backup|sidecar|restore]...";
 
 /// A section's name, and what measures it.
 type Measure = (&'static str, fn(&Bench) -> Section);
 
-const SECTIONS: [Measure; 5] = [
+/// What can be measured.
+struct Subject {
+    name: &'static str,
+    title: &'static str,
+    sections: &'static [Measure],
+}
+
+static SUBJECTS: [Subject; 2] = [
+    Subject { name: "sqlite", title: "SQLite replica", sections: &SQLITE },
+    Subject { name: "files", title: "Replica of files", sections: &files::SECTIONS },
+];
+
+const SQLITE: [Measure; 5] = [
     ("throughput", throughput::measure),
     ("latency", latency::measure),
     ("cost", cost::measure),
@@ -48,14 +62,14 @@ const SECTIONS: [Measure; 5] = [
 ];
 
 fn main() -> Result<()> {
-    let (large, only) = arguments()?;
+    let (subject, large, only) = arguments()?;
     let started = Instant::now();
     let bench = Bench::new(large)?;
-    let machine = machine::describe(&bench)?;
-    println!("# SQLite replica\n\n{}\n", machine.text);
+    let machine = machine::describe(&bench, (subject.name == "files").then(files::beside))?;
+    println!("# {}\n\n{}\n", subject.title, machine.text);
     let mut numbers = json!({ "machine": machine.json, "large": large, "quick": bench.quick });
     for (name, measure) in
-        SECTIONS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name))
+        subject.sections.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name))
     {
         eprintln!("measuring {name} ({:.0} s)", started.elapsed().as_secs_f64());
         let section = measure(&bench);
@@ -67,24 +81,23 @@ fn main() -> Result<()> {
     }
     let seconds = started.elapsed().as_secs_f64();
     numbers["seconds"] = json!(seconds);
-    let path = bench.output.join("sqlite.json");
+    let path = bench.output.join(subject.name).with_extension("json");
     fs::write(&path, serde_json::to_string_pretty(&numbers)?).with_context(|| path.display().to_string())?;
-    println!("Took {seconds:.0} s; all numbers are in `target/bench/sqlite.json`.");
+    println!("Took {seconds:.0} s; all numbers are in `target/bench/{}.json`.", subject.name);
     Ok(())
 }
 
-fn arguments() -> Result<(bool, Vec<String>)> {
+fn arguments() -> Result<(&'static Subject, bool, Vec<String>)> {
     let mut arguments = env::args().skip(1);
-    if arguments.next().as_deref() != Some("sqlite") {
-        bail!(USAGE);
-    }
+    let wanted = arguments.next().context(USAGE)?;
+    let subject = SUBJECTS.iter().find(|subject| subject.name == wanted).context(USAGE)?;
     let (mut large, mut only) = (false, Vec::new());
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--large" => large = true,
             "--only" => {
                 let name = arguments.next().context(USAGE)?;
-                if !SECTIONS.iter().any(|(known, _)| *known == name) {
+                if !subject.sections.iter().any(|(known, _)| *known == name) {
                     bail!(USAGE);
                 }
                 only.push(name);
@@ -92,5 +105,5 @@ fn arguments() -> Result<(bool, Vec<String>)> {
             _ => bail!(USAGE),
         }
     }
-    Ok((large, only))
+    Ok((subject, large, only))
 }

@@ -1,17 +1,26 @@
 //! `cargo xtask bench`: builds the benchmark optimised and runs it.
 
+use crate::tools::install;
 use anyhow::{Result, ensure};
 use std::process::Command;
 
 /// Runs the benchmark named `what`.
 pub(crate) fn run(what: &str, large: bool, only: &[String]) -> Result<()> {
-    ensure!(what == "sqlite", "there is a benchmark called sqlite, and none called {what:?}");
+    ensure!(
+        ["sqlite", "files"].contains(&what),
+        "there are the benchmarks sqlite and files, and none called {what:?}"
+    );
+    if what == "files" {
+        install(&[("rclone", "rclone"), ("restic", "restic")]);
+    }
     crate::tools::run(Command::new("cargo").args([
         "build",
         "--release",
         "--bins",
         "-p",
         "wal-streamer",
+        "-p",
+        "config-syncer",
         "-p",
         "restore",
         "-p",
