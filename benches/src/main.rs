@@ -1,4 +1,4 @@
-//! Benchmarks of the replicas of databases and of files: what they cost, how soon a change is safe, how fast it comes back.
+//! Benchmarks of the replicas of databases and of files, and of etcd snapshots (`benches etcd`, see `etcd.rs`): what they cost, how soon a change is safe, how fast it comes back.
 //!
 //! `benches sqlite|files [--large] [--only SECTION]` runs the real binaries against the S3 server of `testkit`, and beside them what
 //! people use today, where it is found: Litestream; rclone and restic. Every number is measured in this one run, nothing is
@@ -12,6 +12,7 @@ mod arrivals;
 mod bench;
 mod cost;
 mod dataset;
+mod etcd;
 mod files;
 mod latency;
 mod limit;
@@ -36,7 +37,8 @@ use std::io::Write;
 use std::time::Instant;
 
 const USAGE: &str = "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests]...
-       benches files [--large] [--only backup|sidecar|restore]...";
+       benches files [--large] [--only backup|sidecar|restore]...
+       benches etcd";
 
 /// A section's name, and what measures it.
 type Measure = (&'static str, fn(&Bench) -> Section);
@@ -62,6 +64,9 @@ const SQLITE: [Measure; 5] = [
 ];
 
 fn main() -> Result<()> {
+    if env::args().nth(1).as_deref() == Some("etcd") {
+        return etcd::run();
+    }
     let (subject, large, only) = arguments()?;
     let started = Instant::now();
     let bench = Bench::new(large)?;

@@ -90,6 +90,8 @@ impl Cluster {
         let mut command = Command::new(&self.etcd);
         command
             .env("ETCD_UNSUPPORTED_ARCH", "arm64")
+            // A benchmark fills more than the 2 GiB that are the default.
+            .env("ETCD_QUOTA_BACKEND_BYTES", "8589934592")
             .args(["--name", &member.name, "--data-dir"])
             .arg(&member.dir)
             .args(["--listen-client-urls", &member.client, "--advertise-client-urls", &member.client])

@@ -7,11 +7,20 @@ use std::process::Command;
 /// Runs the benchmark named `what`.
 pub(crate) fn run(what: &str, large: bool, only: &[String]) -> Result<()> {
     ensure!(
-        ["sqlite", "files"].contains(&what),
-        "there are the benchmarks sqlite and files, and none called {what:?}"
+        ["sqlite", "files", "etcd"].contains(&what),
+        "there are the benchmarks sqlite, files and etcd, and none called {what:?}"
     );
     if what == "files" {
         install(&[("rclone", "rclone"), ("restic", "restic")]);
+    }
+    if what == "etcd" {
+        install(&[
+            ("etcd", "etcd-server"),
+            ("etcdctl", "etcd-client"),
+            ("zstd", "zstd"),
+            ("age", "age"),
+            ("rclone", "rclone"),
+        ]);
     }
     crate::tools::run(Command::new("cargo").args([
         "build",
@@ -23,6 +32,8 @@ pub(crate) fn run(what: &str, large: bool, only: &[String]) -> Result<()> {
         "config-syncer",
         "-p",
         "restore",
+        "-p",
+        "etcd-shipper",
         "-p",
         "testkit",
     ]))?;

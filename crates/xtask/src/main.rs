@@ -1,6 +1,6 @@
 //! What a person does in a checkout: see it work, run everything, measure.
 //!
-//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite|files` · `cargo xtask dist` · `cargo xtask images` · `cargo xtask e2e` ·
+//! `cargo xtask demo` · `cargo xtask test [--full]` · `cargo xtask bench sqlite|files|etcd` · `cargo xtask dist` · `cargo xtask images` · `cargo xtask e2e` ·
 //! `cargo xtask manifests [--check]`
 
 #![allow(clippy::disallowed_methods, reason = "a task runner measures real time")]
@@ -44,7 +44,7 @@ enum Task {
     },
     /// Print tables of measurements
     Bench {
-        /// What to measure: sqlite or files
+        /// What to measure: sqlite, files or etcd
         #[arg(default_value = "sqlite")]
         what: String,
         /// Also measure with a 1 GiB database, or 50,000 files
