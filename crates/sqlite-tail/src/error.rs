@@ -32,6 +32,12 @@ pub enum Error {
         /// What to change.
         hint: String,
     },
+    /// It is no WAL database; nothing was touched.
+    #[error("refused {}: it uses a rollback journal; run 'PRAGMA journal_mode=WAL' in the application, or start with --convert-to-wal", path.display())]
+    RollbackJournal {
+        /// The database.
+        path: PathBuf,
+    },
     /// A frame below `mxFrame` cannot be what SQLite wrote; nothing of its transaction may be shipped (P2).
     #[error("corrupt wal {}: frame {frame}: {what}", path.display())]
     Corrupt {
@@ -101,7 +107,9 @@ impl Error {
     /// The class of this error.
     pub fn class(&self) -> Class {
         match self {
-            Error::NotADatabase { .. } | Error::Refused { .. } => Class::Refused,
+            Error::NotADatabase { .. } | Error::Refused { .. } | Error::RollbackJournal { .. } => {
+                Class::Refused
+            }
             Error::Corrupt { .. } => Class::Fatal,
             Error::Sqlite { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {

@@ -118,11 +118,7 @@ impl Gated {
             _ => return not("the header is not 'SQLite format 3'"),
         };
         if kind == Kind::Rollback && !options.convert_to_wal {
-            return Err(Error::refused(
-                path,
-                "it uses a rollback journal",
-                "run 'PRAGMA journal_mode=WAL' in the application, or start with --convert-to-wal",
-            ));
+            return Err(Error::RollbackJournal { path: path.clone() });
         }
         let Some(page_size) = page_size(&head) else {
             return not("the page size in its header is impossible");

@@ -1,7 +1,8 @@
 //! Who is there: databases that were named or found, and what a look at the files of those without a writer shows.
 //!
-//! Nothing is opened here but the WAL (trap 7); what a look means is decided by [`super::glance`] and [`super::overlap`].
+//! Nothing is opened here but the WAL (trap 7), and the first page of a database that was refused; what a look means is decided by [`super::glance`] and [`super::overlap`].
 
+use crate::error::{Class, Error};
 use crate::fleet::board::State;
 use crate::fleet::config::{Conflict, News};
 use crate::fleet::glance::{Glance, Stamp};
@@ -11,6 +12,7 @@ use crate::fleet::overlap::Taken;
 use crate::fleet::search::FoundAll;
 use crate::fleet::supervise::Fleet;
 use crate::write::Event;
+use sqlite_tail::Kind;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -94,10 +96,15 @@ impl Fleet {
                 Glance::Gone => false,
             },
             Phase::Away => !Stamp::is_missing(&member.database.path),
+            // The application has converted it since, or was about to when it was looked at.
+            Phase::Over {
+                finish: Err(Error::Tail(sqlite_tail::Error::RollbackJournal { path })), ..
+            } => match sqlite_tail::recognise(path) {
+                Ok(Kind::Wal) => true,
+                _ => return,
+            },
             // A refusal holds for the file that was refused.
-            Phase::Over { finish: Err(error), file: Some(file) }
-                if error.class() == crate::Class::Refused =>
-            {
+            Phase::Over { finish: Err(error), file: Some(file) } if error.class() == Class::Refused => {
                 match Stamp::of(&member.database.path) {
                     Ok(Some(stamp)) if !stamp.same_file(file) => true,
                     _ => return,

@@ -168,10 +168,13 @@ impl Fleet {
     fn stop_all(&mut self) {
         (0..self.members.len()).for_each(|index| self.glance(index));
         self.stopping = true;
+        let now = self.clock.monotonic_ns();
         for member in &self.members {
             member.inbox.do_not_hurry(false);
+            member.inbox.stop(now);
             if let Phase::Running { stop, .. } = &member.phase {
                 stop.send_replace(true);
+                member.inbox.wake();
             }
         }
     }

@@ -70,6 +70,7 @@ impl Fleet {
                 *leaving = true;
                 inbox.do_not_hurry(true);
                 stop.send_replace(true);
+                inbox.wake();
             }
         }
     }

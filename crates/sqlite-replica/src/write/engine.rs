@@ -43,7 +43,7 @@ pub struct Config {
     pub identity: Identity,
     /// At most one level 0 file per this time.
     pub sync_interval: Duration,
-    /// How long a stop may take to make the rest durable.
+    /// How long a stop may take to make the rest durable, from the moment it was told, wherever the writer is then.
     pub drain: Duration,
     /// The operator says that this database continues the replica.
     pub adopt: bool,
@@ -184,9 +184,14 @@ impl Writer {
     /// Waits for an answer of the store; once told to stop, no longer than the drain lasts.
     pub(crate) fn ask<T: Send>(&self, answer: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let mut answered = Err(Error::Stopped);
-        let answer = until_drained(answer, self.stop.clone(), self.config.drain);
+        let answer = until_drained(answer, self.stop.clone(), self.drain_left());
         self.host.finish(Box::pin(async { answered = answer.await }));
         answered
+    }
+
+    /// How long a stop may still take.
+    pub(crate) fn drain_left(&self) -> Duration {
+        self.inbox.drain_left(self.clock.monotonic_ns(), self.config.drain)
     }
 
     pub(crate) fn tell(&self, event: Event) {

@@ -10,11 +10,12 @@ use sqlite_tail::Position;
 
 impl Writer {
     pub(crate) fn create_lineage(&mut self) -> Result<()> {
+        let drain = self.drain_left();
         let Writer { store, clock, ids, state, record, config, host, stop, form, .. } = self;
         let with = Claims { store, clock: &**clock, ids: &**ids, form };
         let creating = first(with, state, record, &config.identity);
         let mut created = Err(Error::Stopped);
-        let (stop, drain) = (stop.clone(), config.drain);
+        let stop = stop.clone();
         host.finish(Box::pin(async { created = until_drained(creating, stop, drain).await }));
         created
     }
@@ -57,11 +58,12 @@ impl Writer {
 
     /// The next TXID with a file of zero pages.
     pub(crate) fn take(&mut self, ground: Ground) -> Result<()> {
-        let Writer { store, clock, ids, state, record, config, host, stop, form, .. } = self;
+        let drain = self.drain_left();
+        let Writer { store, clock, ids, state, record, host, stop, form, .. } = self;
         let with = Claims { store, clock: &**clock, ids: &**ids, form };
         let taking = take(with, state, record, ground);
         let mut taken = Err(Error::Stopped);
-        let (stop, drain) = (stop.clone(), config.drain);
+        let stop = stop.clone();
         host.finish(Box::pin(async { taken = until_drained(taking, stop, drain).await }));
         taken?;
         self.inbox.claim(self.record.epoch, self.record.confirmed);

@@ -50,7 +50,7 @@ impl Writer {
         let size = u64::from(commit) * page_size.bytes() as u64;
         let (store, clock, host, stop) =
             (self.store.clone(), self.clock.clone(), self.host.clone(), self.stop.clone());
-        let drain = self.config.drain;
+        let drain = self.inbox.drain_left(self.clock.monotonic_ns(), self.config.drain);
         let bytes = if size <= STAGED_IMAGE {
             let path = self.state.staged();
             let out = image::encode_plain(&mut view, &header, form::create(&path)?, self.state.dir())?;

@@ -6,8 +6,9 @@ use crate::write::keep::Keeping;
 use sqlite_tail::Waker;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Everything committed before the question is in the store.
@@ -35,6 +36,8 @@ pub struct Inbox {
     memory: AtomicUsize,
     /// The writer is to end for the sake of others, and may finish what it is at.
     unhurried: AtomicBool,
+    /// When the process was told to stop, monotonic ns; 0 for not yet.
+    stopped_ns: AtomicU64,
 }
 
 #[derive(Default)]
@@ -52,6 +55,7 @@ impl Default for Inbox {
             waiting: Mutex::default(),
             memory: AtomicUsize::new(MEMORY),
             unhurried: AtomicBool::new(false),
+            stopped_ns: AtomicU64::new(0),
         }
     }
 }
@@ -63,9 +67,13 @@ impl Inbox {
 
     /// Asks; a writer that is still starting answers once it follows.
     pub(crate) fn ask(&self, request: Request) {
-        let mut waiting = self.waiting();
-        waiting.requests.push_back(request);
-        if let Some(waker) = &waiting.waker {
+        self.waiting().requests.push_back(request);
+        self.wake();
+    }
+
+    /// Ends the writer's wait: it was asked, or told to stop. One that is still starting looks for itself.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waiting().waker {
             waker.wake();
         }
     }
@@ -126,6 +134,19 @@ impl Inbox {
 
     pub(crate) fn is_unhurried(&self) -> bool {
         self.unhurried.load(Ordering::Relaxed)
+    }
+
+    /// The process ends: what a drain may take counts from here, wherever the writer is.
+    pub(crate) fn stop(&self, now: u64) {
+        self.stopped_ns.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// What is left of a drain at `now`.
+    pub(crate) fn drain_left(&self, now: u64, drain: Duration) -> Duration {
+        match self.stopped_ns.load(Ordering::Relaxed) {
+            0 => drain,
+            stopped => drain.saturating_sub(Duration::from_nanos(now.saturating_sub(stopped))),
+        }
     }
 
     /// What the last writer left behind.

@@ -63,10 +63,11 @@ impl Writer {
 
     fn settle(&mut self, resend: bool) -> Result<Settled> {
         let staged = self.record.intent.as_ref().and_then(|i| Some((i.txid, i.staged.as_ref()?.size)));
-        let Writer { store, state, record, table, config, host, stop, form, .. } = self;
+        let drain = self.drain_left();
+        let Writer { store, state, record, table, host, stop, form, .. } = self;
         let settling = settle(store, state, record, table, resend, form);
         let mut settled = Err(Error::Stopped);
-        let (stop, drain) = (stop.clone(), config.drain);
+        let stop = stop.clone();
         host.finish(Box::pin(async { settled = until_drained(settling, stop, drain).await }));
         if let (Ok(Settled::Yes), Some((txid, size))) = (&settled, staged.filter(|_| resend)) {
             self.keep_sent(txid, size, false)?;

@@ -1,7 +1,8 @@
 //! Databases of one fleet do not disturb each other.
 
 use crate::scene::{Scene, config, insert};
-use sqlite_replica::{Class, Error, Finish, FleetConfig, State};
+use sqlite_replica::{Class, Error, Finish, FleetConfig, Limits, State};
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn p4_one_database_or_one_replica_twice_is_refused_with_both_places() {
@@ -50,6 +51,41 @@ async fn a_refused_database_stays_visible_and_the_others_go_on() {
     let ended = fleet.stop().await;
     assert_eq!(ended[0].finish.as_ref().unwrap_err().class(), Class::Refused);
     assert!(matches!(ended[1].finish, Ok(Finish::Complete)));
+}
+
+/// The hint of the refusal says what to do; who did it need not start the sidecar again.
+#[tokio::test]
+async fn a_database_converted_to_wal_after_its_refusal_is_followed() {
+    let scene = Scene::new();
+    let db = scene.database("a.db", 3);
+    db.pragma_update(None, "journal_mode", "delete").unwrap();
+    let limits = Limits { rescan: Duration::from_millis(100), ..Limits::default() };
+    let fleet = scene.start(FleetConfig { stay: true, limits, ..config(vec![scene.target("a.db")]) });
+    let refused = fleet.until("a.db", State::Refused).await;
+    assert!(refused.error.unwrap().contains("rollback journal"));
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    insert(&db, 2);
+    fleet.until("a.db", State::Following).await;
+    fleet.synced("a.db").await;
+    assert_eq!(scene.restored_rows("a.db").await, 5);
+    fleet.stop().await;
+}
+
+/// A stop ends a wait; nobody finds out by his next poll. Ten of them, because a poll may be near by chance.
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "a test measures real time")]
+async fn a_stop_wakes_a_writer_that_waits() {
+    let scene = Scene::new();
+    let _a = scene.database("a.db", 3);
+    let mut stops = Duration::ZERO;
+    for _ in 0..10 {
+        let fleet = scene.start(config(vec![scene.target("a.db")]));
+        fleet.synced("a.db").await;
+        let began = Instant::now();
+        fleet.stop().await;
+        stops += began.elapsed();
+    }
+    assert!(stops < Duration::from_secs(3), "{stops:?} for ten stops");
 }
 
 #[tokio::test]
