@@ -21,7 +21,7 @@ pub use outcome::{Outcome, run};
 pub use place::Place;
 pub use pod::Pod;
 pub use streamer::Streamer;
-pub use volume::{Volume, expect_same_after_kill, fold, snapshot};
+pub use volume::{Volume, fold, kill_between_commits, snapshot};
 
 use std::time::Duration;
 
