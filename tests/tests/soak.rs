@@ -234,9 +234,11 @@ impl Soak {
     /// An operator stops the pod, throws a database away and gets it back from the replica.
     fn restore_by_hand(&mut self, one: usize) {
         self.place.server().faults().clear();
-        self.end_streamer();
+        let complete = self.end_streamer() == 0;
         self.apps[one].kill();
-        if self.apps[one].durable > 0 {
+        // What waits on the volume would still be sent, and the database restored before it would be refused: it is not what the
+        // replica has then.
+        if complete && self.apps[one].durable > 0 {
             for suffix in ["", "-wal", "-shm"] {
                 let _ = fs::remove_file(format!("{}{suffix}", self.apps[one].db.display()));
             }
