@@ -221,31 +221,18 @@ fn p2_wrong_keys_and_damaged_objects_restore_nothing() {
     assert_eq!(wrong.class(), Class::Refused, "{wrong}");
     let none = run(restore(&bench.store, item, None, &output, false, &Progress::default())).unwrap_err();
     assert!(none.to_string().contains("--identity"), "{none}");
-    run(restore(&bench.store, item, Some(bench.identities.clone()), &output, false, &Progress::default()))
-        .unwrap();
+    let back = || {
+        let identities = Some(bench.identities.clone());
+        run(restore(&bench.store, item, identities, &output, false, &Progress::default()))
+    };
+    back().unwrap();
     assert_eq!(std::fs::read(&output).unwrap(), file, "bit for bit, trailer included");
-    let again = run(restore(
-        &bench.store,
-        item,
-        Some(bench.identities.clone()),
-        &output,
-        false,
-        &Progress::default(),
-    ))
-    .unwrap_err();
+    let again = back().unwrap_err();
     assert!(again.to_string().contains("--force"), "{again}");
     std::fs::remove_file(&output).unwrap();
     for at in [0, 100, manifest.stored_bytes as usize / 2, manifest.stored_bytes as usize - 1] {
         assert!(bench.memory.corrupt(&manifest.object, at));
-        let error = run(restore(
-            &bench.store,
-            item,
-            Some(bench.identities.clone()),
-            &output,
-            false,
-            &Progress::default(),
-        ))
-        .unwrap_err();
+        let error = back().unwrap_err();
         assert_eq!(error.class(), Class::Damaged, "byte {at}: {error}");
         let verified =
             run(etcd_replica::verify(&bench.store, item, None, bench.dir.path(), &*bench.clock)).unwrap();
