@@ -274,9 +274,12 @@ impl Soak {
     /// All trouble ends; everything must be there.
     fn end(mut self) {
         self.place.server().faults().clear();
-        wait_until(PATIENCE, "every database in the store", || {
+        // What hangs is given up after half a minute and tried again.
+        self.listen();
+        let before: Vec<u64> = self.apps.iter().map(|app| app.durable).collect();
+        wait_until(2 * PATIENCE, "every database to get on", || {
             self.listen();
-            self.apps.iter().all(|app| app.durable > 0)
+            self.apps.iter().zip(&before).all(|(app, before)| app.durable > *before)
         });
         self.apps.iter_mut().for_each(App::end);
         assert_eq!(self.end_streamer(), 0, "{}", self.streamer.proc.log_tail());
