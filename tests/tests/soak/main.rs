@@ -7,15 +7,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test measures real time")]
 
+mod application;
+
+use application::App;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use e2e::{PATIENCE, Place, Streamer, Volume, full, kill_between_commits, run};
+use e2e::{PATIENCE, Place, Streamer, Volume, full, run};
 use serde_json::Value;
-use testkit::app::{self, AppArgs, Checkpoint, read_acks};
-use testkit::procs::{Proc, wait_until};
+use testkit::app::{self, read_acks};
+use testkit::procs::wait_until;
 use testkit::rng::Rng;
 
 /// Longest time between two events.
@@ -24,73 +26,6 @@ const CALM_MS: u64 = 700;
 fn seconds() -> u64 {
     let asked = std::env::var("HIGHWATER_SOAK").ok().and_then(|text| text.parse().ok());
     asked.unwrap_or(if full() { 240 } else { 20 })
-}
-
-/// An application and what is known of its database.
-struct App {
-    name: String,
-    db: PathBuf,
-    acks: PathBuf,
-    args: AppArgs,
-    proc: Option<Proc>,
-    /// Newest TXID that was reported durable.
-    durable: u64,
-    /// Newest transaction that came back from a restore of the newest state.
-    restored: u64,
-}
-
-impl App {
-    fn new(data: &Volume, number: u64, rng: &mut Rng) -> App {
-        let name = format!("{}.db", char::from(b'a' + number as u8));
-        let (db, acks) = (data.file(&name), data.file(&format!("acks.{number}")));
-        let args = AppArgs {
-            writers: 1 + rng.below(3) as u32,
-            readers: rng.below(2) as u32,
-            page_size: *rng.pick(&[1024, 4096, 4096, 65536]),
-            auto_vacuum: (*rng.pick(&["none", "full", "incremental"])).to_owned(),
-            ack_file: Some(acks.clone()),
-            blob: *rng.pick(&[300, 3000]),
-            documents: 200,
-            seed: number,
-            transactions: 0,
-            ..AppArgs::new(&db)
-        };
-        App { name, db, acks, args, proc: None, durable: 0, restored: 0 }
-    }
-
-    /// Starts it, or starts it anew with other habits.
-    fn start(&mut self, rng: &mut Rng) {
-        self.kill();
-        self.args.rate = *rng.pick(&[2.0, 20.0, 60.0, 150.0]);
-        self.args.checkpoint = *rng.pick(&[
-            Checkpoint::Auto,
-            Checkpoint::Auto,
-            Checkpoint::None,
-            Checkpoint::Passive,
-            Checkpoint::Full,
-            Checkpoint::Restart,
-            Checkpoint::Truncate,
-        ]);
-        self.args.checkpoint_every = rng.range(1, 40);
-        self.args.sync_full = rng.one_in(2);
-        self.args.rollback_one_in = *rng.pick(&[0, 15]);
-        self.proc = Some(Proc::bin("hw-app", self.args.to_args()));
-    }
-
-    /// Ends it where what is committed is what is published: it has committed since its start, over whatever a kill left behind
-    /// the last commit, and commits nothing while it dies.
-    fn end(&mut self) {
-        let Some(mut proc) = self.proc.take() else { return };
-        let before = read_acks(&self.acks).len();
-        wait_until(PATIENCE, "one more commit", || read_acks(&self.acks).len() > before);
-        kill_between_commits(&mut proc, &self.db);
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut proc) = self.proc.take() {
-            proc.kill9();
-        }
-    }
 }
 
 struct Soak {
@@ -115,6 +50,10 @@ impl Soak {
         fs::write(scratch.file("protect.yaml"), config).expect("a description");
         let mut apps: Vec<App> = (0..6).map(|number| App::new(&volume, number, &mut rng)).collect();
         apps.iter_mut().for_each(|app| app.start(&mut rng));
+        // Whoever is killed while it creates its database leaves one that is refused until it is a WAL database.
+        wait_until(PATIENCE, "every application to begin", || {
+            apps.iter().all(|app| !read_acks(&app.acks).is_empty())
+        });
         let streamer = stream(&place, &scratch);
         Soak { rng, place, volume, scratch, apps, streamer, told: BTreeMap::new() }
     }
