@@ -1,6 +1,7 @@
 //! Who is there: databases that were named or found, and what a look at the files of those without a writer shows.
 //!
-//! Nothing is opened here but the WAL (trap 7), and the first page of a database that was refused; what a look means is decided by [`super::glance`] and [`super::overlap`].
+//! Nothing is opened here but the WAL (trap 7), and the first page of a database that was refused; what a look means is decided by
+//! [`super::glance`] and [`super::overlap`].
 
 use crate::error::{Class, Error};
 use crate::fleet::board::State;
@@ -113,12 +114,13 @@ impl Fleet {
             _ => return,
         };
         self.silence(index);
-        if again {
-            self.members[index].phase = Phase::Due { at: 0, after: None };
-            self.tell(index, State::Queued, None);
-        } else {
-            self.away(index);
-        }
+        if again { self.queue(index) } else { self.away(index) }
+    }
+
+    /// It may have a writer as soon as a slot is free.
+    pub(super) fn queue(&mut self, index: usize) {
+        self.members[index].phase = Phase::Due { at: 0, after: None };
+        self.tell(index, State::Queued, None);
     }
 
     /// There is no file.
@@ -130,8 +132,7 @@ impl Fleet {
         // What was written between the last look and the listening has no event any more: one more look, or it waits for the next search.
         if !Stamp::is_missing(&path) {
             self.silence(index);
-            self.members[index].phase = Phase::Due { at: 0, after: None };
-            return self.tell(index, State::Queued, None);
+            return self.queue(index);
         }
         let state = if before { State::Gone } else { State::Waiting };
         if self.board.set(index, state, None) {

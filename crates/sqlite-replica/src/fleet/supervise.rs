@@ -155,8 +155,7 @@ impl Fleet {
             (Phase::Cold(_), request) => {
                 member.inbox.ask(request);
                 self.silence(index);
-                self.members[index].phase = Phase::Due { at: 0, after: None };
-                self.tell(index, State::Queued, None);
+                self.queue(index);
             }
             (Phase::Running { .. } | Phase::Due { after: None, .. }, request) => member.inbox.ask(request),
             // Dropping the question answers it: there is no writer.
