@@ -1,7 +1,7 @@
 //! The command line of `config-syncer`.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use door::{Logs, Output, Paper};
+use door::{Logs, Output, Paper, duration};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -238,13 +238,6 @@ pub(crate) enum Form {
     Tar,
     /// One object per file below a URL, as rclone writes and reads them
     Mirror,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match text {
-        "0" => Ok(Duration::ZERO),
-        _ => humantime::parse_duration(text).map_err(|e| format!("{e} (for example 10s, 5m, 24h)")),
-    }
 }
 
 #[cfg(test)]

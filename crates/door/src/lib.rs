@@ -3,12 +3,14 @@
 //! * [`Logs`]: the flag `--log-format`, and the logger behind it; [`Output`]: the words of `-o text|json`;
 //! * [`start`], [`start_bounded`]: one thread, one runtime, errors on one line `program: what`, the exit code;
 //! * [`Paper`]: the verbs `completions` and `man` (hidden: for packagers), made from the command line itself;
+//! * [`duration`]: lengths of time as people write them;
 //! * [`Finding`] and [`report`]: what a `check` found, one line each with a hint, and its exit code;
 //! * with the features `files` and `sqlite`: the exit code of an error of that room.
 //!
 //! It stands on the doors' floor: it knows clap, and no room but by feature. It decides nothing about data.
 
 mod check;
+mod duration;
 #[cfg(feature = "files")]
 mod files;
 mod output;
@@ -18,6 +20,7 @@ mod sqlite;
 mod start;
 
 pub use check::{Finding, Verdict, exit_of_findings, report};
+pub use duration::duration;
 #[cfg(feature = "files")]
 pub use files::exit_of_files;
 pub use output::{Output, print};

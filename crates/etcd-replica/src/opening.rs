@@ -12,24 +12,10 @@ use seal::{Identities, Item as Sealed, Opener, PlainReader};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use store::Store;
+use store::{Progress, Store};
 use tokio::sync::mpsc;
 
 const QUEUE: usize = 8;
-
-/// How far a download is, for whoever shows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    fetched: AtomicU64,
-}
-
-impl Progress {
-    /// Stored bytes that have arrived of the snapshot that is being read.
-    pub fn fetched(&self) -> u64 {
-        self.fetched.load(Ordering::Relaxed)
-    }
-}
 
 /// A stream of chunks as a reader for a blocking thread.
 struct Chunks {
@@ -138,7 +124,7 @@ where
         match chunk {
             Ok(chunk) => {
                 bytes += chunk.len() as u64;
-                progress.fetched.store(bytes, Ordering::Relaxed);
+                progress.add(chunk.len() as u64);
                 digest.update(&chunk);
                 if queue.send(Ok(chunk)).await.is_err() {
                     break; // the reader stopped; its error is told below

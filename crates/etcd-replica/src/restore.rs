@@ -5,7 +5,6 @@
 
 use crate::catalogue::{Catalogue, Item};
 use crate::manifest::Manifest;
-pub use crate::opening::Progress;
 use crate::opening::{described, open};
 use crate::point::State;
 use crate::proof::{Shape, check_digest, prove};
@@ -16,6 +15,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+pub use store::Progress;
 use store::Store;
 
 /// The snapshot for a time (Unix s), or the newest: the newest proven one at or before it.

@@ -5,16 +5,13 @@
 
 use crate::intake::Received;
 use crate::{Error, Result};
-use bytes::{Bytes, BytesMut};
-use futures::stream::{StreamExt, unfold};
 use seal::{Options, PlainWriter, Protection, Sealer};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
-use store::{PutOptions, Store};
-use tokio::sync::mpsc;
+use store::{Feed, PutOptions, Store};
 
+/// Bytes read from the spool at a time.
 const CHUNK: usize = 256 << 10;
-const QUEUE: usize = 4;
 /// Uncompressed bytes of a block; the window of the compression is within it.
 const BLOCK: usize = 2 << 20;
 /// Attempts in all, each from the spool's beginning; single requests were repeated before.
@@ -26,32 +23,23 @@ pub(crate) struct Stored {
     pub(crate) sha256: String,
 }
 
+/// What goes to the store, counted and hashed on its way.
 struct Sink {
-    queue: mpsc::Sender<io::Result<Bytes>>,
-    buffer: BytesMut,
+    feed: Feed,
     digest: Sha256,
     bytes: u64,
 }
 
-impl Sink {
-    fn send(&mut self) -> io::Result<()> {
-        let chunk = self.buffer.split().freeze();
-        self.digest.update(&chunk);
-        self.bytes += chunk.len() as u64;
-        self.queue.blocking_send(Ok(chunk)).map_err(|_| io::Error::other("the upload ended early"))
-    }
-}
-
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.send()?;
-        }
-        Ok(bytes.len())
+        let count = self.feed.write(bytes)?;
+        self.digest.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
     }
+
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.feed.flush()
     }
 }
 
@@ -88,19 +76,17 @@ async fn once(
     protection: &Protection,
     options: &PutOptions,
 ) -> Result<Stored> {
-    let (queue, items) = mpsc::channel(QUEUE);
+    let (feed, body) = store::feed();
     let mut source: Box<dyn Read + Send> = Box::new(received.spool.reader());
     let payload = received.body + crate::proof::TRAILER;
     if !received.trailer {
         source = Box::new(source.chain(io::Cursor::new(received.sha256)));
     }
     let protection = protection.clone();
-    let failed = queue.clone();
     let work = move || {
-        let sink =
-            Sink { queue, buffer: BytesMut::with_capacity(2 * CHUNK), digest: Sha256::new(), bytes: 0 };
+        let sink = Sink { feed, digest: Sha256::new(), bytes: 0 };
         let options = Options { block_bytes: BLOCK, ..Options::default() };
-        let mut sink = match protection {
+        let sink = match protection {
             Protection::Sealed(recipients) => {
                 let mut writer = Sealer::new(sink, &recipients, options)?;
                 copy(&mut *source, &mut writer)?;
@@ -112,19 +98,13 @@ async fn once(
                 writer.finish()?
             }
         };
-        sink.send().map_err(Error::local("hand over the last chunk"))?;
+        sink.feed.finish().map_err(Error::local("hand over the last chunk"))?;
         Ok::<_, Error>(Stored { bytes: sink.bytes, sha256: hex::encode(sink.digest.finalize()) })
     };
-    let worker = tokio::task::spawn_blocking(move || {
-        work().inspect_err(|error| {
-            // A body that merely ended would be stored as if it were complete.
-            let _ = failed.blocking_send(Err(io::Error::other(error.to_string())));
-        })
-    });
-    let body = unfold(items, |mut items| async move { items.recv().await.map(|item| (item, items)) });
+    let worker = tokio::task::spawn_blocking(work);
     // zstd grows incompressible data by a fraction of a percent, age by 16 bytes per 64 KiB.
     let bound = payload + payload / 128 + (1 << 20);
-    let put = store.put_stream(key, body.boxed(), Some(bound), options).await;
+    let put = store.put_stream(key, body, Some(bound), options).await;
     let sealed = worker.await.map_err(|error| Error::Source(format!("sealing ended: {error}")))?;
     match (put, sealed) {
         (Ok(_), sealed) => sealed,

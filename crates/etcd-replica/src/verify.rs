@@ -7,7 +7,7 @@ use crate::catalogue::Item;
 use crate::intake::{Intake, Received};
 use crate::layout::Part;
 use crate::manifest::{FORMAT, LaterProof, Manifest};
-use crate::opening::{Progress, compare_stored, described, digest_stored, open};
+use crate::opening::{compare_stored, described, digest_stored, open};
 use crate::proof::{Shape, prove};
 use crate::{Error, Result, result};
 use clock::Clock;
@@ -15,7 +15,7 @@ use seal::Identities;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use store::Store;
+use store::{Progress, Store};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

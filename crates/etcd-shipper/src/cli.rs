@@ -3,7 +3,7 @@
 use crate::destination::To;
 use crate::metrics::Gateway;
 use clap::{Args, Parser, Subcommand};
-use door::{Logs, Output, Paper};
+use door::{Logs, Output, Paper, duration};
 use std::path::PathBuf;
 use std::time::Duration;
 use store::StoreUrl;
@@ -76,10 +76,10 @@ pub(crate) struct From {
     #[arg(long, value_name = "RFC3339", requires = "file", value_parser = moment)]
     pub(crate) taken_at: Option<clock::UnixMs>,
     /// Give up when no byte arrives for this long
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) idle_timeout: Duration,
     /// Give up a snapshot stream after this long; etcd cannot reuse pages meanwhile
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) max_stream: Duration,
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct Keep {
     #[arg(long, value_name = "HASH")]
     pub(crate) accept_policy: Option<String>,
     /// How often snapshots are taken; feeds the gap guard and the alerts
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub(crate) interval: Duration,
 }
 
@@ -221,10 +221,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9092")]
     pub(crate) listen: std::net::SocketAddr,
     /// How often the bucket is read
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
     pub(crate) refresh: Duration,
     /// How often a drill is due, for the alerts
-    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
     pub(crate) drill_interval: Duration,
 }
 
@@ -252,12 +252,4 @@ fn url(text: &str) -> Result<StoreUrl, String> {
 
 fn moment(text: &str) -> Result<clock::UnixMs, String> {
     clock::parse_unix_ms(text).ok_or_else(|| "not an RFC 3339 time, for example 2026-11-20T14:05:00Z".into())
-}
-
-/// A duration; `0` alone is none at all.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    if text.trim() == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error} (write 6h, 7d, or 0)"))
 }

@@ -1,8 +1,9 @@
 //! `--to URL`: a store, and perhaps a retention of its own in the query.
 
-use crate::cli::{Keep, duration};
+use crate::cli::Keep;
 use crate::failed;
 use door::Failure;
+use door::duration;
 use etcd_replica::{Destination, Policy};
 use std::str::FromStr;
 use std::time::Duration;

@@ -16,20 +16,17 @@ use crate::restore::RestorePlan;
 use crate::write::blocking;
 use crate::{Error, Result};
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, TryStreamExt};
 use seal::Identities;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use store::capability::PROBE_KEY;
 use store::{PutOptions, Store};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 /// Objects written side by side.
 const AT_ONCE: usize = 8;
-/// Bytes per message of a big file.
-const CHUNK: usize = 256 << 10;
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -146,39 +143,29 @@ impl Export<'_> {
     /// Streamed; the object appears only when its bytes were proven, because the end of the stream is an error otherwise.
     async fn big(&self, object: &Object, entry: Entry) -> Result<()> {
         let got = self.store.get(&object.key, None).await?;
-        let body = Body { handle: Handle::current(), stream: got.stream, rest: Bytes::new() };
-        let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(2);
+        let got = Body { handle: Handle::current(), stream: got.stream, rest: Bytes::new() };
+        let (mut feed, body) = store::feed();
         let (sealed, identities, key) = (self.plan.head.sealed, self.identities.clone(), object.key.clone());
         let wanted = entry.content().map(|c| (c.sha256, c.size));
         let reading = tokio::spawn(blocking(move || {
-            let mut plain = Digesting::new(chest::open(body, sealed, identities.as_deref(), &key)?);
             let wrong = |what: String| Error::damaged(format!("{key}: {what}"));
-            loop {
-                let mut chunk = vec![0; CHUNK];
-                match plain.read(&mut chunk) {
-                    Ok(0) => break,
-                    Ok(n) => {
-                        chunk.truncate(n);
-                        if sender.blocking_send(Ok(chunk.into())).is_err() {
-                            return Ok(()); // the upload has failed and says why
-                        }
-                    }
-                    Err(error) => {
-                        let _ = sender.blocking_send(Err(io::Error::other("the object is damaged")));
-                        return Err(wrong(error.to_string()));
-                    }
-                }
+            let mut plain = Digesting::new(chest::open(got, sealed, identities.as_deref(), &key)?);
+            match io::copy(&mut plain, &mut feed) {
+                Ok(_) => {}
+                // The upload has failed, and says why.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(e) => return Err(wrong(e.to_string())),
             }
             let (_, size, sha256) = plain.digest();
             if wanted != Some((sha256, size)) {
-                let _ = sender.blocking_send(Err(io::Error::other("the object is damaged")));
                 return Err(wrong("its content is not the file that was stored".into()));
             }
+            // A failure here is the upload's, too.
+            let _ = feed.finish();
             Ok(())
         }));
-        let stream = stream::poll_fn(move |cx| chunks.poll_recv(cx)).boxed();
         let put =
-            self.mirror.put_stream(&key_of(&entry), stream, Some(entry.size()), &options_of(&entry)).await;
+            self.mirror.put_stream(&key_of(&entry), body, Some(entry.size()), &options_of(&entry)).await;
         let read = reading.await.map_err(|e| Error::damaged(format!("{}: {e}", object.key)))?;
         read?;
         put?;

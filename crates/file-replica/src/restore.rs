@@ -20,10 +20,11 @@ pub(crate) mod tree;
 
 pub use budget::Budget;
 pub use decide::{Decision, Local, Observed, Policy, Reason, Replica, Tie, decide};
-pub use execute::{Options, Progress, Restored, restore};
+pub use execute::{Options, Restored, restore};
 pub use init::{InitOutcome, Task, init, is_worth_retrying, would};
 pub use plan::{RestorePlan, Want};
 pub(crate) use same::is_exactly;
+pub use store::Progress;
 
 #[cfg(test)]
 pub(crate) use fold::fold as restore_fold;

@@ -8,6 +8,8 @@ use telemetry::{Exit, Shutdown};
 
 /// Longest pause while the store cannot be asked.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Shortest pause, whatever was asked for: each look is a request (P7).
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The follower of a copy that was followed before; `None` if there is none.
 pub(crate) fn resumed(
@@ -29,7 +31,8 @@ pub(crate) async fn follow(args: &Sqlite, mut follower: Follower) -> Result<Exit
         source: std::io::Error::other(e),
     })?;
     tracing::info!(path = %args.output.display(), txid = %follower.at(), "following");
-    let (mut told, mut pause) = (String::new(), args.interval);
+    let interval = args.interval.max(SHORTEST);
+    let (mut told, mut pause) = (String::new(), interval);
     loop {
         match follower.step().await {
             Ok(applied) => {
@@ -42,7 +45,7 @@ pub(crate) async fn follow(args: &Sqlite, mut follower: Follower) -> Result<Exit
                         "applied"
                     );
                 }
-                (told, pause) = (String::new(), args.interval);
+                (told, pause) = (String::new(), interval);
             }
             Err(error) => {
                 let line = error.to_string();

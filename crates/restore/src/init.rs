@@ -22,6 +22,7 @@ use row::Row;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Progress;
 use telemetry::Exit;
 
 /// First and longest pause between two attempts to ask a store.
@@ -116,7 +117,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
     let seconds = || (SystemClock.monotonic_ns() - begun) as f64 / 1e9;
     match &part.work {
         Work::Database(task) => {
-            let progress = Arc::new(sqlite_replica::Progress::default());
+            let progress = Arc::new(Progress::default());
             let counted = progress.clone();
             let shown = progress::show(move || counted.fetched(), 0);
             let worth = sqlite_replica::init::is_worth_retrying;
@@ -129,7 +130,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             Ok(row::of_database(&part.path, done, seconds()))
         }
         Work::Tree(task) => {
-            let progress = Arc::new(file_replica::restore::Progress::default());
+            let progress = Arc::new(Progress::default());
             let counted = progress.clone();
             let shown = progress::show(move || counted.fetched(), 0);
             let worth = file_replica::restore::is_worth_retrying;

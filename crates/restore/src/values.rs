@@ -3,7 +3,6 @@
 use clap::ValueEnum;
 use ltx::Txid;
 use sqlite_replica::Integrity;
-use std::time::Duration;
 use store::StoreUrl;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,22 +37,6 @@ pub(crate) fn txid(text: &str) -> Result<Txid, String> {
     text.parse().map_err(|_| "a TXID is 16 hex digits, as `restore list` shows it".into())
 }
 
-/// `500ms`, `30s`, `1h`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = digits.parse().map_err(|_| SAY_A_DURATION.to_owned())?;
-    let ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(SAY_A_DURATION.into()),
-    };
-    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(|| SAY_A_DURATION.into())
-}
-
-const SAY_A_DURATION: &str = "not a duration (for example 500ms, 30s, 5m, 1h)";
-
 /// Bytes as people read them.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -69,12 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "s", "5", "5 s", "-1s", "99999999999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
+    fn sizes() {
         assert_eq!(
             (bytes(999), bytes(1536), bytes(5 << 30)),
             ("999 B".into(), "1.5 KiB".into(), "5.0 GiB".into())

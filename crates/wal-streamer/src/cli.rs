@@ -1,7 +1,7 @@
 //! The command line of `wal-streamer`.
 
 use clap::{Args, Parser, Subcommand};
-use door::{Logs, Output, Paper};
+use door::{Logs, Output, Paper, duration};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -323,10 +323,6 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         duration(text).map(Span)
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|e| format!("{e} (for example 500ms, 1s, 5m)"))
 }
 
 /// Bytes with a unit of 1,024 or 1,000.

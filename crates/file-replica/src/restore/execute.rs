@@ -25,9 +25,9 @@ use rustix::fs::FileType;
 use seal::Identities;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use store::Store;
+use store::{Progress, Store};
 
 /// How a restore is carried out.
 #[derive(Debug, Clone)]
@@ -51,21 +51,6 @@ impl Default for Options {
         let filter = Filter::new(&[]).expect("no pattern cannot be wrong");
         let budget = Budget::default();
         Self { parallelism: 4, force: false, budget, filter, epoch: 0, steps: Steps::default() }
-    }
-}
-
-/// What has been done so far, for a progress bar.
-#[derive(Debug, Default)]
-pub struct Progress(AtomicU64);
-
-impl Progress {
-    /// Stored bytes that were fetched and written.
-    pub fn fetched(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

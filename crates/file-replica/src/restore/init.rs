@@ -7,8 +7,9 @@
 
 mod look;
 
+use super::Progress;
 use super::decide::{Decision, Observed, Policy, Reason, decide};
-use super::execute::{Options, Progress, Restored, restore_locked};
+use super::execute::{Options, Restored, restore_locked};
 use super::on_top::put_on_top;
 use super::plan::{RestorePlan, Want};
 use crate::claim::{Claim, claim};

@@ -13,7 +13,6 @@ use crate::restore::execute::{RestoreOptions, Restored};
 use crate::restore::integrity::Integrity;
 use crate::restore::plan::RestorePlan;
 use crate::restore::points::points;
-use crate::restore::progress::Progress;
 use crate::restore::recover::{Goal, Recovery};
 use crate::restore::sealed::check_identity;
 use clock::{Clock, IdGen};
@@ -21,6 +20,7 @@ use ltx::Txid;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Progress;
 use store::{PutOptions, Store};
 
 /// Key of the result object below the replica.

@@ -10,7 +10,6 @@ use crate::restore::budget::Budget;
 use crate::restore::integrity::{self, Integrity};
 use crate::restore::object::{Fetch, Pages, blocking};
 use crate::restore::plan::RestorePlan;
-use crate::restore::progress::Progress;
 use crate::restore::proof::Proof;
 use crate::restore::target::{Target, parent};
 use futures::{StreamExt, TryStreamExt};
@@ -19,6 +18,7 @@ use seal::Identities;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// How to restore.

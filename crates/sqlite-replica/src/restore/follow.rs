@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::restore::execute::{RestoreOptions, assemble};
 use crate::restore::object::{Fetch, Pages, blocking};
 use crate::restore::plan::RestorePlan;
-use crate::restore::progress::Progress;
 use crate::restore::proof::Proof;
 use crate::restore::target::parent;
 use ltx::{Header, Txid};
@@ -24,6 +23,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// What a step did.

@@ -23,7 +23,6 @@ use crate::restore::integrity::Integrity;
 use crate::restore::object::blocking;
 use crate::restore::occupied;
 use crate::restore::plan::RestorePlan;
-use crate::restore::progress::Progress;
 use crate::restore::recover::{Goal, Recovery};
 use crate::restore::sealed::check_identity;
 use crate::restore::target::parent;
@@ -38,6 +37,7 @@ use seal::Protection;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// One database of the pod.

@@ -8,7 +8,6 @@
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::budget::{Budget, Taken};
-use crate::restore::progress::Progress;
 use crate::restore::{large, sealed};
 use crate::sealed::header_of;
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// Objects up to this size are fetched whole.

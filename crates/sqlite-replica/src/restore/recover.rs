@@ -11,13 +11,13 @@ use crate::restore::execute::{RestoreOptions, Restored, restore};
 use crate::restore::object::GONE;
 use crate::restore::plan::RestorePlan;
 use crate::restore::points::point_at;
-use crate::restore::progress::Progress;
 use crate::restore::replay::first_wrong;
 use clock::UnixMs;
 use ltx::Txid;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// Listings that follow a vanished object: retention may be at work beside us, not against us.

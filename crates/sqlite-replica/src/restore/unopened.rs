@@ -8,7 +8,6 @@ use crate::identity::Lineage;
 use crate::proven::How;
 use crate::restore::object::{Head, check, read_head};
 use crate::restore::plan::RestorePlan;
-use crate::restore::progress::Progress;
 use crate::restore::recover::Finding;
 use crate::restore::verify::{Verification, VerifyOptions};
 use crate::sealed::locked;
@@ -16,6 +15,7 @@ use crate::upkeep::CLAIM_SIZE;
 use futures::StreamExt;
 use ltx::Extension;
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// Looks, if the replica is sealed; `None` if it is not.

@@ -13,7 +13,6 @@ use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::restore::integrity::{self, Integrity};
 use crate::restore::object::blocking;
-use crate::restore::progress::Progress;
 use crate::restore::target::{Target, parent};
 use clock::{UnixMs, format_unix_ms};
 use futures::TryStreamExt;
@@ -23,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// One object of a generation.

@@ -12,7 +12,6 @@ use crate::restore::execute::{Discard, RestoreOptions, assemble, conclude};
 use crate::restore::integrity::Integrity;
 use crate::restore::object::{Fetch, Pages};
 use crate::restore::plan::RestorePlan;
-use crate::restore::progress::Progress;
 use crate::restore::proof::Proof;
 use crate::restore::recover::{Finding, Goal, Recovery};
 use crate::restore::unopened::unopened;
@@ -21,6 +20,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// How much to look at.

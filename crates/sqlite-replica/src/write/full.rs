@@ -81,8 +81,8 @@ impl Writer {
             }));
             let mut encoded = Ok(0);
             // Each request is one pass; there is a next one only if the store wants the stream again.
-            while let Ok(pass) = asked.recv() {
-                encoded = pass.fill(&mut view, &header, self.state.dir(), &self.form);
+            while let Ok(feed) = asked.recv() {
+                encoded = image::fill(feed, &mut view, &header, self.state.dir(), &self.form);
             }
             let sent = ended.recv().unwrap_or(Err(Error::Stopped));
             // If the store is done, why the last pass ended does not matter.

@@ -6,18 +6,15 @@
 use crate::error::{Error, Result};
 use crate::table::PageTable;
 use crate::write::form::{Form, ObjectWriter, plain_writer};
-use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt};
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use ltx::Header;
 use ltx::checksum::{self, Rolling};
 use sqlite_tail::View;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc;
-use tokio::sync::mpsc as channel;
-
-/// Bytes per message between encoder and upload; four are in flight at most.
-const CHUNK: usize = 256 << 10;
+use store::Feed;
 
 /// First pass: fills `table` with the checksum of every page of the view.
 pub(crate) fn tabulate(view: &mut View<'_>, table: &mut PageTable, lock_page: u32) -> Result<Rolling> {
@@ -114,65 +111,26 @@ fn each(
 
 /// A source of byte streams that another thread encodes on request: each call of the factory asks for one pass.
 pub(crate) fn passes()
--> (impl Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync, mpsc::Receiver<ChunkWriter>) {
+-> (impl Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync, mpsc::Receiver<Feed>) {
     let (ask, asked) = mpsc::channel();
     let factory = move || {
-        let (sender, receiver) = channel::channel(4);
-        // If the encoding thread is gone the stream ends early, and the upload fails for lack of its end mark.
-        let _ = ask.send(ChunkWriter { sender, chunk: BytesMut::with_capacity(CHUNK) });
-        futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|chunk| (chunk, r)) })
-            .boxed()
+        let (feed, body) = store::feed();
+        // If the encoding thread is gone the feed is dropped with this message, and the upload fails.
+        let _ = ask.send(feed);
+        body
     };
     (factory, asked)
 }
 
-/// The encoder's end of one pass.
-pub(crate) struct ChunkWriter {
-    sender: channel::Sender<io::Result<Bytes>>,
-    chunk: BytesMut,
-}
-
-impl ChunkWriter {
-    /// Encodes the view into the stream; a failure is put into the stream, so that the upload is aborted.
-    pub(crate) fn fill(
-        self,
-        pages: &mut impl Pages,
-        header: &Header,
-        scratch: &Path,
-        form: &Form,
-    ) -> Result<u64> {
-        let failure = self.sender.clone();
-        let done = encode(pages, header, BufWriter::with_capacity(CHUNK, self), scratch, form).and_then(
-            |(out, size)| {
-                let mut out =
-                    out.into_inner().map_err(|e| Error::io(scratch, "stream the image")(e.into_error()))?;
-                out.flush().map_err(Error::io(scratch, "stream the image"))?;
-                Ok(size)
-            },
-        );
-        if done.is_err() {
-            let _ = failure.blocking_send(Err(io::Error::other("the image could not be read")));
-        }
-        done
-    }
-}
-
-impl Write for ChunkWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.chunk.extend_from_slice(bytes);
-        if self.chunk.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.chunk, BytesMut::with_capacity(CHUNK)).freeze();
-        self.sender
-            .blocking_send(Ok(chunk))
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload has ended"))
-    }
+/// Encodes the view into one pass; gives the size of the object. A failure breaks the upload off.
+pub(crate) fn fill(
+    feed: Feed,
+    pages: &mut impl Pages,
+    header: &Header,
+    scratch: &Path,
+    form: &Form,
+) -> Result<u64> {
+    let (feed, size) = encode(pages, header, feed, scratch, form)?;
+    feed.finish().map_err(Error::io(scratch, "stream the image"))?;
+    Ok(size)
 }

@@ -223,8 +223,8 @@ impl Exposure {
                 let mut checked = checked;
                 let mut encoded = Err(Error::Stopped);
                 // Each request is one pass; there is a next one only if the store wants the stream again.
-                while let Ok(pass) = asked.recv() {
-                    encoded = pass.fill(&mut checked, &header, &dir, &self.form);
+                while let Ok(feed) = asked.recv() {
+                    encoded = image::fill(feed, &mut checked, &header, &dir, &self.form);
                 }
                 let _ = done.send(encoded);
             }));

@@ -12,21 +12,17 @@ use crate::read::{self, Reading, Stamps};
 use crate::scan::Found;
 use crate::{Error, Result};
 use bytes::Bytes;
-use futures::stream::StreamExt;
+use futures::stream::BoxStream;
 use seal::Protection;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::{PutOptions, Store};
-use tokio::sync::mpsc;
-
-/// Bytes per message.
-const CHUNK: usize = 256 << 10;
 
 /// An object under way.
 pub(super) struct Stream {
     key: String,
-    chunks: mpsc::Receiver<io::Result<Bytes>>,
+    body: BoxStream<'static, io::Result<Bytes>>,
     bound: u64,
     given_up: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -34,40 +30,12 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Sends it; 0 bytes if the reader gave it up.
-    pub(super) async fn send(mut self, store: &Store) -> Result<u64> {
-        let body = futures::stream::poll_fn(move |cx| self.chunks.poll_recv(cx)).boxed();
-        match store.put_stream(&self.key, body, Some(self.bound), &PutOptions::create()).await {
+    pub(super) async fn send(self, store: &Store) -> Result<u64> {
+        match store.put_stream(&self.key, self.body, Some(self.bound), &PutOptions::create()).await {
             Ok(_) => Ok(self.sent.load(Ordering::Relaxed)),
             Err(_) if self.given_up.load(Ordering::Relaxed) => Ok(0),
             Err(e) => Err(e.into()),
         }
-    }
-}
-
-/// Turns writes into messages.
-struct Chunks {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Chunks {
-    fn send(&mut self) -> io::Result<()> {
-        let chunk = std::mem::take(&mut self.buffer);
-        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::Error::other("the upload has failed"))
-    }
-}
-
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.send()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() { Ok(()) } else { self.send() }
     }
 }
 
@@ -86,18 +54,14 @@ impl Drafter {
         let sealed = matches!(self.settings.protection, Protection::Sealed(_));
         let key = big_key(&self.uploads.write_id, self.uploads.made, sealed);
         self.uploads.made += 1;
-        let (sender, chunks) = mpsc::channel(2);
+        let (feed, body) = store::feed();
         let (given_up, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         // zstd and age never grow data by more than this.
         let bound = look.size + look.size / 64 + (1 << 20);
-        let stream =
-            Stream { key: key.clone(), chunks, bound, given_up: given_up.clone(), sent: sent.clone() };
+        let stream = Stream { key: key.clone(), body, bound, given_up: given_up.clone(), sent: sent.clone() };
         self.hand_over(Upload::Big(stream))?;
-        let give_up = || {
-            given_up.store(true, Ordering::Relaxed);
-            let _ =
-                sender.blocking_send(Err(io::Error::other("the file changed, or failed, while it was sent")));
-        };
+        // Said before the feed is dropped, which breaks the upload off.
+        let give_up = || given_up.store(true, Ordering::Relaxed);
         let place = self.place(&found.path);
         let mut file = match read::open(&place) {
             Ok(file) => file,
@@ -106,9 +70,8 @@ impl Drafter {
                 return read::failed(&place, "open", errno.into());
             }
         };
-        let chunks = Chunks { sender: sender.clone(), buffer: Vec::with_capacity(CHUNK) };
         let mut chest =
-            Chest::new(Digesting::new(chunks), &self.settings.protection).map_err(Error::seal(&key))?;
+            Chest::new(Digesting::new(feed), &self.settings.protection).map_err(Error::seal(&key))?;
         let mut reading = Digesting::new(&mut file);
         // Only the file's own errors carry a number of the system; those of sealing and sending do not.
         if let Err(e) = io::copy(&mut reading, &mut chest) {
@@ -127,10 +90,9 @@ impl Drafter {
                 return read::failed(&place, "look at", e);
             }
         }
-        let mut out = chest.finish().map_err(Error::seal(&key))?;
-        out.flush().map_err(|e| Error::seal(&key)(seal::Error::Io(e)))?;
-        let (_, size, stored) = out.digest();
+        let (feed, size, stored) = chest.finish().map_err(Error::seal(&key))?.digest();
         sent.store(size, Ordering::Relaxed);
+        feed.finish().map_err(|e| Error::seal(&key)(seal::Error::Io(e)))?;
         let index = self.reserve(&key);
         self.uploads.objects[index as usize] = Object { key, size, sha256: stored, raw: content.size };
         self.uploads.by_digest.insert(sha256, (index, found.path.clone()));

@@ -3,13 +3,13 @@
 use super::Object;
 use crate::error::{Error, Result};
 use crate::restore::object::GONE;
-use crate::restore::progress::Progress;
 use futures::TryStreamExt;
 use lz4_flex::frame::FrameDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Progress;
 use store::Store;
 
 /// First bytes of everything age wrote.

@@ -1,4 +1,4 @@
-//! Bytes fetched so far, for bars and log lines.
+//! Bytes fetched so far, for bars and log lines of whoever restores.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,8 @@ impl Progress {
         self.fetched.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn add(&self, bytes: u64) {
+    /// More bytes have arrived.
+    pub fn add(&self, bytes: u64) {
         self.fetched.fetch_add(bytes, Ordering::Relaxed);
     }
 }
