@@ -3,6 +3,7 @@
 //! Written by whoever proved it (the sidecar, `restore verify --record`, a drill); retention never crosses it (P3). It only moves
 //! forward, except when a later proof finds that what was proven is damaged now.
 
+use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::identity::FORMAT;
 use crate::layout::{PROVEN_KEY, proven_key};
@@ -99,6 +100,22 @@ impl Proven {
             return Err(unreadable(format!("{:?} is no TXID", proven.through)));
         }
         Ok(Some(proven))
+    }
+
+    /// The newest TXID that anybody found whole, by the document and the marks of a listing. A note that cannot be read is said and
+    /// passed over: it must not keep anybody from a restore.
+    pub(crate) async fn furthest(store: &Store, catalogue: &Catalogue) -> Result<Option<Txid>> {
+        let noted = match catalogue.has_proof {
+            true => match Proven::load(store).await {
+                Err(error @ (Error::Damaged { .. } | Error::Refused { .. })) => {
+                    tracing::warn!(%error, "passed over");
+                    None
+                }
+                noted => noted?.and_then(|proven| proven.txid()),
+            },
+            false => None,
+        };
+        Ok(noted.max(catalogue.proofs.last().copied()))
     }
 
     /// Writes it.

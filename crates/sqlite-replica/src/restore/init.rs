@@ -143,8 +143,8 @@ pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Ar
         }
         Action::Restore => {
             // Proven restorable before anything is claimed or moved, as far as a listing goes.
-            let plan = RestorePlan::new(&look.catalogue, None)?;
-            look.may_open(task, &plan, progress).await?;
+            let way = Recovery::new(&task.store, look.catalogue.clone(), false).way(Goal::Newest).await?;
+            look.may_open(task, &way.plan, progress).await?;
             begin(&look.state_dir)?;
             let made = claim(task, &claimant, Basis::Restored).await?;
             let goal = Txid::new(made.txid).map_or(Goal::Newest, Goal::Txid);

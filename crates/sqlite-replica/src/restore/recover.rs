@@ -3,10 +3,13 @@
 //! An object that turns out to be missing, cut off, altered or foreign is taken out of the catalogue, and the plan is made anew. Often
 //! another object covers the same TXIDs (a compacted one beside those it was made of), and then the very point that was asked for is
 //! reached. Where it is not, an older one is restored only if the caller asked for that (`--latest-valid`); otherwise the error names the
-//! object and the point. Nothing in the store is changed, ever (P3), and every attempt is proven like any other restore (P2).
+//! object and the point. So it is with an end that is gone: what was proven once and is listed no more was lost, not never there (P6).
+//! Nothing in the store is changed, ever (P3), and every attempt is proven like any other restore (P2).
 
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
+use crate::layout::PROVEN_KEY;
+use crate::proven::Proven;
 use crate::restore::execute::{RestoreOptions, Restored, restore};
 use crate::restore::object::GONE;
 use crate::restore::plan::RestorePlan;
@@ -64,6 +67,16 @@ pub struct Recovered {
     pub damage: Vec<Finding>,
 }
 
+/// The end of the chain beside what was proven.
+enum End {
+    /// It goes as far, or nothing is known.
+    AsProven,
+    /// It went on to this TXID once.
+    Lost(Txid),
+    /// A newer listing has to be looked at.
+    Unsure,
+}
+
 /// A replica, and what is known to be wrong with it.
 #[derive(Debug)]
 pub struct Recovery {
@@ -75,6 +88,8 @@ pub struct Recovery {
     /// No point beyond this one: what was put together for it was not what its writer had.
     below: Option<Txid>,
     looked: u32,
+    /// Whether the end of the chain was held against what was proven.
+    ended: bool,
 }
 
 impl Recovery {
@@ -88,6 +103,7 @@ impl Recovery {
             latest_valid,
             below: None,
             looked: 0,
+            ended: false,
         }
     }
 
@@ -109,7 +125,11 @@ impl Recovery {
             // A point that never was stays an error, however much is damaged.
             if self.bad.is_empty() && self.below.is_none() {
                 match RestorePlan::new(&left, wanted) {
-                    Ok(plan) => return Ok(Way { wanted: plan.newest().name.max, plan }),
+                    Ok(plan) => match self.lost_end(goal, plan.newest().name.max).await? {
+                        End::AsProven => return Ok(Way { wanted: plan.newest().name.max, plan }),
+                        End::Lost(wanted) => return Ok(Way { wanted, plan }),
+                        End::Unsure => continue,
+                    },
                     Err(error @ Error::Damaged { .. }) if !self.latest_valid => return Err(error),
                     Err(Error::Damaged { .. }) => {}
                     Err(error) => return Err(error),
@@ -127,6 +147,34 @@ impl Recovery {
             }
             return Err(self.offer(wanted, reached));
         }
+    }
+
+    /// Whether objects behind `reached` are gone: a chain that merely ends earlier has no gap.
+    async fn lost_end(&mut self, goal: Goal, reached: Txid) -> Result<End> {
+        if self.ended || matches!(goal, Goal::Txid(_)) || self.catalogue.newest() != Some(reached) {
+            return Ok(End::AsProven);
+        }
+        let Some(proven) = Proven::furthest(&self.store, &self.catalogue).await?.filter(|p| *p > reached)
+        else {
+            self.ended = true;
+            return Ok(End::AsProven);
+        };
+        if self.looked < LOOK_AGAIN {
+            // Its writer may have gone on, and proven that, since the listing.
+            self.looked += 1;
+            self.catalogue = Catalogue::load(&self.store).await?;
+            return Ok(End::Unsure);
+        }
+        self.ended = true;
+        let what = format!(
+            "the replica was proven up to TXID {proven} and ends at {reached}: newer objects are gone"
+        );
+        if !self.latest_valid {
+            return Err(Error::Damaged { what, hint: format!("restore TXID {reached} with --latest-valid") });
+        }
+        tracing::warn!(what);
+        self.damage.push(Finding { key: PROVEN_KEY.to_owned(), what });
+        Ok(End::Lost(proven))
     }
 
     /// Restores the way to `goal`; goes around whatever damage turns up.

@@ -1,7 +1,9 @@
 //! The damage matrix: each kind of object × missing, cut off, altered, exchanged. `damage.txt` holds what has to come of each.
 
 use crate::scene::{Scene, rows};
-use sqlite_replica::{Class, Goal, Integrity, Progress, RestoreOptions, VerifyOptions, verify};
+use sqlite_replica::{
+    By, Class, Goal, How, Integrity, Progress, Proven, RestoreOptions, VerifyOptions, verify,
+};
 use std::sync::Arc;
 use store::PutOptions;
 
@@ -65,14 +67,8 @@ async fn p2_damage_is_named_and_the_newest_provable_point_is_given_back() {
         scene.history(4).await;
         let key = object(&scene, kind).await;
         harm(&scene, &key, how).await;
-        let options = VerifyOptions {
-            all: false,
-            full: false,
-            scratch: scene.path().to_owned(),
-            restore: RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() },
-        };
         let plain = scene.restore(Goal::Newest, false).await;
-        let found = verify(&scene.store, &options, &Arc::new(Progress::default())).await.unwrap();
+        let found = verify(&scene.store, &options(&scene), &Arc::new(Progress::default())).await.unwrap();
         let best = scene.restore(Goal::Newest, true).await;
         if point == "harmless" {
             assert_eq!(plain.unwrap().restored.txid, "0000000000000008", "{line}");
@@ -98,6 +94,54 @@ async fn p2_damage_is_named_and_the_newest_provable_point_is_given_back() {
         assert!(best.restored.proven, "{line}");
         let expected = 20 * (point.parse::<i64>().unwrap() / 2).max(1);
         assert_eq!(rows(&scene.path().join("out.db")), expected, "{line}");
+    }
+}
+
+/// A chain that merely ends earlier has no gap; what was proven tells that it went on.
+#[tokio::test]
+async fn p6_an_end_that_was_proven_and_is_gone_is_named() {
+    let scene = Scene::new();
+    scene.history(4).await;
+    let newest = object(&scene, "newest").await;
+    harm(&scene, &newest, "missing").await;
+    // Nobody proved anything: nobody can know.
+    assert_eq!(scene.restore(Goal::Newest, false).await.unwrap().restored.txid, "0000000000000007");
+
+    let proven = Proven::new("0000000000000008".parse().unwrap(), 0, By::Sidecar, How::Bytes);
+    proven.save(&scene.store).await.unwrap();
+    for goal in [Goal::Newest, Goal::Time(i64::MAX)] {
+        let error = scene.restore(goal, false).await.unwrap_err();
+        assert_eq!(error.class(), Class::Damaged, "{error}");
+        for part in ["proven up to TXID 0000000000000008", "ends at 0000000000000007", "--latest-valid"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        let best = scene.restore(goal, true).await.unwrap();
+        assert_eq!(
+            (best.restored.txid.as_str(), best.wanted.as_str()),
+            ("0000000000000007", "0000000000000008")
+        );
+        assert_eq!(best.damage.len(), 1, "{:?}", best.damage);
+    }
+    // A point by name, or before the end, is what it always was.
+    let named = scene.restore(Goal::Txid("0000000000000007".parse().unwrap()), false).await.unwrap();
+    assert_eq!(named.damage, []);
+    let found = verify(&scene.store, &options(&scene), &Arc::new(Progress::default())).await.unwrap();
+    assert!(!found.ok && found.findings.len() == 1, "{found:?}");
+
+    // A note that cannot be read keeps nobody from a restore.
+    put(&scene, "highwater/proven.json", b"{".to_vec()).await;
+    assert_eq!(scene.restore(Goal::Newest, false).await.unwrap().restored.txid, "0000000000000007");
+    // The mark of somebody who may only put and list says the same as the document.
+    put(&scene, "highwater/proven/0000000000000008", Vec::new()).await;
+    assert_eq!(scene.restore(Goal::Newest, false).await.unwrap_err().class(), Class::Damaged);
+}
+
+fn options(scene: &Scene) -> VerifyOptions {
+    VerifyOptions {
+        all: false,
+        full: false,
+        scratch: scene.path().to_owned(),
+        restore: RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() },
     }
 }
 
