@@ -1,12 +1,18 @@
 //! Objects as bytes: sealed for recipients, or plain; opened with identities, or without.
 //!
-//! A thin layer over `seal`, for objects that fit into memory (P7: packs and manifests are bounded). What was written plain
-//! is opened plain whatever identities are at hand; what was sealed needs one.
+//! A thin layer over `seal`. Stored bytes are held in memory where an object is bounded (P7: packs and manifests); what is inside is not:
+//! a manifest passes between its entries and its stored bytes as a stream. What was written plain is opened plain whatever
+//! identities are at hand; what was sealed needs one.
 
 use crate::entry::Digest;
 use crate::{Error, Result};
 use seal::{Identities, Opener, Options, PlainReader, PlainWriter, Protection, Sealer};
-use std::io::{Read, Write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{BufReader, BufWriter, Read, Write};
+
+/// Bytes that JSON is written and read by.
+const BUFFER: usize = 32 << 10;
 
 /// A writer of one object; the bytes come out of `finish`.
 pub(crate) enum Chest<W: Write> {
@@ -43,10 +49,13 @@ impl<W: Write> Write for Chest<W> {
     }
 }
 
-/// A whole object.
-pub(crate) fn close(bytes: &[u8], protection: &Protection, place: &str) -> Result<Vec<u8>> {
-    let mut chest = Chest::new(Vec::new(), protection).map_err(Error::seal(place))?;
-    chest.write_all(bytes).map_err(|e| Error::seal(place)(seal::Error::Io(e)))?;
+/// A document as a whole object.
+pub(crate) fn close(document: &impl Serialize, protection: &Protection, place: &str) -> Result<Vec<u8>> {
+    let io = |e| Error::seal(place)(seal::Error::Io(e));
+    let chest = Chest::new(Vec::new(), protection).map_err(Error::seal(place))?;
+    let mut out = BufWriter::with_capacity(BUFFER, chest);
+    serde_json::to_writer(&mut out, document).map_err(|e| io(e.into()))?;
+    let chest = out.into_inner().map_err(|e| io(e.into_error()))?;
     chest.finish().map_err(Error::seal(place))
 }
 
@@ -71,21 +80,23 @@ pub(crate) fn no_identity(place: &str) -> Error {
     )
 }
 
-/// Everything in an object, at most `bound` bytes.
-pub(crate) fn open_all(
+/// The document in an object, which is at most `bound` bytes; nothing may follow it.
+pub(crate) fn open_document<T: DeserializeOwned>(
     bytes: &[u8],
     sealed: bool,
     identities: Option<&Identities>,
     bound: u64,
     place: &str,
-) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
+) -> Result<T> {
     let mut reader = open(bytes, sealed, identities, place)?.take(bound + 1);
-    reader.read_to_end(&mut out).map_err(|e| Error::damaged(format!("{place}: {e}")))?;
-    if out.len() as u64 > bound {
+    let read = serde_json::from_reader(BufReader::with_capacity(BUFFER, &mut reader));
+    if reader.limit() == 0 {
         return Err(Error::damaged(format!("{place}: more than {bound} bytes inside")));
     }
-    Ok(out)
+    read.map_err(|e| match e.is_io() {
+        true => Error::damaged(format!("{place}: {e}")),
+        false => Error::damaged(format!("{place}: its body: {e}")),
+    })
 }
 
 /// Counts and digests what passes through to `inner`.

@@ -1,12 +1,17 @@
 //! One thing in a tree: a file, directory, link or fifo with everything that a restore gives back.
 //!
-//! Times are text (`seconds.nanoseconds`): a JSON number is a double in `jq` and would lose the nanoseconds.
+//! Times are text (`seconds.nanoseconds`): a JSON number is a double in `jq` and would lose the nanoseconds. An entry is read as one flat
+//! record (`entry/flat.rs`), because serde reads a flattened enum by way of a map of everything, for every entry of a tree.
+
+mod flat;
 
 use crate::path::{RelPath, bytes_text};
+use crate::text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One thing in a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "flat::Flat")]
 pub struct Entry {
     /// Where.
     pub path: RelPath,
@@ -22,12 +27,12 @@ pub struct Entry {
     /// Last change of the content.
     pub mtime: Time,
     /// Extended attributes, POSIX ACLs (`system.posix_acl_*`) among them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<Xattr>,
 }
 
 /// What an [`Entry`] is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Kind {
     /// A directory.
@@ -37,7 +42,7 @@ pub enum Kind {
     /// A symbolic link; never followed.
     Symlink {
         /// Its target, as written.
-        #[serde(with = "bytes_text")]
+        #[serde(serialize_with = "bytes_text::serialize")]
         target: Vec<u8>,
     },
     /// A named pipe.
@@ -45,26 +50,26 @@ pub enum Kind {
 }
 
 /// The bytes of a regular file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Content {
     /// Bytes.
     pub size: u64,
     /// SHA-256 of the bytes.
     pub sha256: Digest,
     /// Index into [`crate::Manifest::objects`]; `None` for an empty file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<u32>,
     /// Its name inside the pack, where that is not its path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<RelPath>,
     /// Files with the same number are names of one inode.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<u32>,
     /// It had holes; zeros are given back as holes.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub sparse: bool,
     /// It changed while it was read, or could not be read: these are the bytes of an earlier snapshot.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub unstable: bool,
 }
 
@@ -162,8 +167,7 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Time::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no time")))
+        text::read(d, |text| Time::parse(text).ok_or_else(|| format!("{text:?} is no time")))
     }
 }
 
@@ -193,9 +197,10 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let mut out = [0; 32];
-        hex::decode_to_slice(String::deserialize(d)?, &mut out).map_err(serde::de::Error::custom)?;
-        Ok(Digest(out))
+        text::read(d, |text| {
+            let mut out = [0; 32];
+            hex::decode_to_slice(text, &mut out).map(|()| Digest(out))
+        })
     }
 }
 

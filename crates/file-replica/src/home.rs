@@ -17,8 +17,11 @@ use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+/// Bytes that documents are written and read by: the state of a large tree is never in memory as text (P7).
+const BUFFER: usize = 32 << 10;
 
 /// The directory of one tree.
 #[derive(Debug, Clone)]
@@ -123,18 +126,26 @@ impl Home {
 
     pub(crate) fn set_marker(&self, marker: &Marker) -> Result<()> {
         self.create()?;
-        self.write("marker.json", &serde_json::to_vec_pretty(marker).expect("plain fields serialise"))
+        self.write("marker.json", |out| Ok(serde_json::to_writer_pretty(out, marker)?))
     }
 
     /// Reads one of the documents; what cannot be read counts as lost, because all of them can be made again.
     pub(crate) fn document<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let Some(bytes) = read(&self.dir.join(name))? else { return Ok(None) };
-        Ok(serde_json::from_slice(&bytes).ok())
+        let path = self.dir.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path, "read")(e)),
+        };
+        match serde_json::from_reader(BufReader::with_capacity(BUFFER, file)) {
+            Err(e) if e.is_io() => Err(Error::io(&path, "read")(e.into())),
+            document => Ok(document.ok()),
+        }
     }
 
     pub(crate) fn set_document<T: Serialize>(&self, name: &str, document: &T) -> Result<()> {
         self.create()?;
-        self.write(name, &serde_json::to_vec(document).expect("plain fields serialise"))
+        self.write(name, |out| Ok(serde_json::to_writer(out, document)?))
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
@@ -179,18 +190,23 @@ impl Home {
         fs::write(&path, b"").map_err(Error::io(&path, "write"))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn write(
+        &self,
+        name: &str,
+        document: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+    ) -> Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         let (path, temporary) = (self.dir.join(name), self.dir.join(format!("{name}.tmp")));
         let put = || -> std::io::Result<()> {
-            let mut file = fs::OpenOptions::new()
+            let file = fs::OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(true)
                 .mode(0o600)
                 .open(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
+            let mut out = BufWriter::with_capacity(BUFFER, file);
+            document(&mut out)?;
+            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
             fs::rename(&temporary, &path)
         };
         put().map_err(Error::io(&path, "write"))?;

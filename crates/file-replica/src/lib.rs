@@ -37,6 +37,7 @@ mod steps;
 mod survey;
 #[cfg(test)]
 mod testing;
+mod text;
 mod verify;
 pub mod watch;
 mod write;

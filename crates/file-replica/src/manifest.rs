@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use clock::UnixMs;
 use seal::{Identities, Protection};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// Version of commits that this code reads and writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -231,9 +231,7 @@ impl Manifest {
 
     /// The bytes of the commit, and its head.
     pub(crate) fn encode(&self, protection: &Protection) -> Result<(Vec<u8>, Head)> {
-        let json = serde_json::to_vec(self).expect("plain fields serialise");
-        let body = chest::close(&json, protection, &commit_key(self.number))?;
-        drop(json);
+        let body = chest::close(self, protection, &commit_key(self.number))?;
         let head = self.head(matches!(protection, Protection::Sealed(_)), &body);
         let mut bytes = head.encode();
         bytes.extend_from_slice(&body);
@@ -246,9 +244,7 @@ impl Manifest {
         if head.kind == CommitKind::Claim {
             return Err(Error::damaged(format!("{key} is a claim and has no tree")));
         }
-        let json = chest::open_all(body, head.sealed, identities, LARGEST_BODY, &key)?;
-        let manifest: Manifest =
-            serde_json::from_slice(&json).map_err(|e| Error::damaged(format!("{key}: its body: {e}")))?;
+        let manifest: Manifest = chest::open_document(body, head.sealed, identities, LARGEST_BODY, &key)?;
         if manifest.head(head.sealed, body) != *head {
             return Err(Error::damaged(format!("{key}: head and body say different things")));
         }
@@ -259,19 +255,19 @@ impl Manifest {
     /// What every tree must be, whoever wrote it: ordered, each path once, nothing below what is no directory, every reference
     /// inside the list of objects.
     fn check(&self) -> Result<(), String> {
-        let mut dirs: HashMap<&RelPath, bool> = HashMap::new();
+        let mut dirs: HashSet<&[u8]> = HashSet::new();
         let mut last: Option<&RelPath> = None;
         for entry in &self.entries {
             if last.is_some_and(|last| *last >= entry.path) {
                 return Err(format!("{} is out of order", entry.path));
             }
             last = Some(&entry.path);
-            if let Some(parent) = entry.path.parent()
-                && dirs.get(&parent) != Some(&true)
-            {
+            if entry.path.parent_bytes().is_some_and(|parent| !dirs.contains(parent)) {
                 return Err(format!("{} lies below what is not a directory", entry.path));
             }
-            dirs.insert(&entry.path, entry.is_dir());
+            if entry.is_dir() {
+                dirs.insert(entry.path.as_bytes());
+            }
             if let Kind::File(content) = &entry.kind {
                 match content.object {
                     None if content.size > 0 => {

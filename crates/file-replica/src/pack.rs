@@ -43,7 +43,9 @@ pub(crate) struct Packed {
 
 impl Packer {
     pub(crate) fn new(key: String, protection: &Protection) -> Result<Packer> {
-        let chest = Chest::new(Digesting::new(Vec::new()), protection).map_err(Error::seal(&key))?;
+        // Room for all of it at once: a buffer that grows is there twice while it does. What is never written takes no memory.
+        let body = Vec::with_capacity((PACK_RAW + SMALL) as usize);
+        let chest = Chest::new(Digesting::new(body), protection).map_err(Error::seal(&key))?;
         Ok(Packer { tar: tar::Builder::new(chest), key, raw: 0, tar_bytes: 0, members: HashSet::new() })
     }
 

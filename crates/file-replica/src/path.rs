@@ -2,17 +2,20 @@
 //!
 //! A [`RelPath`] cannot hold `..`, `.`, empty segments, a leading `/` or NUL, so nothing that was read from a store can name a
 //! file outside of the tree it is restored into (hostile archives). Names are bytes: Linux does not promise UTF-8. In JSON a path
-//! is its text; one that is not UTF-8, or that begins with `hex:`, is written as `hex:` and its bytes.
+//! is its text; one that is not UTF-8, or that begins with `hex:`, is written as `hex:` and its bytes. Clones share the bytes: a look at a
+//! tree has each path in several lists (P7).
 
+use crate::text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A path below the root of a tree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RelPath(Box<[u8]>);
+pub struct RelPath(Arc<[u8]>);
 
 /// Linux's own bound of a path.
 const LONGEST: usize = 4095;
@@ -58,8 +61,13 @@ impl RelPath {
 
     /// The directory it is in; `None` directly below the root.
     pub fn parent(&self) -> Option<RelPath> {
+        self.parent_bytes().map(|bytes| Self(bytes.into()))
+    }
+
+    /// The bytes of [`RelPath::parent`].
+    pub(crate) fn parent_bytes(&self) -> Option<&[u8]> {
         let at = self.0.iter().rposition(|b| *b == b'/')?;
-        Some(Self(self.0[..at].into()))
+        Some(&self.0[..at])
     }
 
     /// Its last segment.
@@ -113,21 +121,20 @@ impl Serialize for RelPath {
 
 impl<'de> Deserialize<'de> for RelPath {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        from_text(&text).and_then(RelPath::new).map_err(serde::de::Error::custom)
+        text::read(d, |text| from_text(text).and_then(RelPath::new))
     }
 }
 
 /// Serde for byte strings that need not be paths (link targets, attribute values).
 pub(crate) mod bytes_text {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&super::to_text(bytes))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
-        super::from_text(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+        crate::text::read(d, super::from_text)
     }
 }
 

@@ -164,9 +164,9 @@ pub(crate) fn look(file: &File) -> io::Result<Look> {
     Ok(Look::from(rustix::fs::fstat(file)?))
 }
 
-/// Whether a file still looks as it did.
-pub(crate) fn still(root: &Path, path: &RelPath, look: &Look) -> bool {
-    rustix::fs::lstat(root.join(path.as_path())).is_ok_and(|now| Look::from(now).same_version(look))
+/// How a file looks now; `None` if it is gone.
+pub(crate) fn look_again(place: &Path) -> Option<Look> {
+    rustix::fs::lstat(place).ok().map(Look::from)
 }
 
 /// Extended attributes worth keeping: the user's, and POSIX ACLs. Labels of security modules belong to the node.

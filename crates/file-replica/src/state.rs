@@ -5,7 +5,7 @@
 //! that took it is *suspect* (git's racy index): two writes within one tick look equal, so the content is compared once more.
 //! Losing the state costs one reading of the tree; with sealed replicas also one full upload.
 
-use crate::entry::{Digest, Entry, Time};
+use crate::entry::{Content, Digest, Entry, Time};
 use crate::home::Home;
 use crate::layout::Seq;
 use crate::manifest::{Head, Manifest, Object};
@@ -13,7 +13,7 @@ use crate::path::RelPath;
 use crate::scan::Look;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Times this close to the scan cannot be told from a later write (jiffies before Linux 6.13; NFS and FAT are coarser).
 pub(crate) const SLACK_LOCAL_MS: i64 = 20;
@@ -87,19 +87,30 @@ impl State {
         home.remove(NEXT)
     }
 
-    /// Entries by path.
-    pub(crate) fn by_path(&self) -> HashMap<&RelPath, (&Entry, &Print)> {
-        self.manifest.entries.iter().zip(&self.prints).map(|(e, p)| (&e.path, (e, p))).collect()
+    /// What is known of a path.
+    pub(crate) fn get(&self, path: &RelPath) -> Option<(&Entry, &Print)> {
+        let at = self.manifest.entries.binary_search_by(|e| e.path.cmp(path)).ok()?;
+        Some((&self.manifest.entries[at], &self.prints[at]))
     }
 
-    /// Where bytes with this digest are stored already: object and name inside it.
-    pub(crate) fn by_digest(&self) -> HashMap<Digest, (u32, RelPath)> {
-        let files = self.manifest.entries.iter().filter_map(|e| Some((e, e.content()?)));
-        files
-            .filter_map(|(e, c)| {
-                Some((c.sha256, (c.object?, c.member.clone().unwrap_or_else(|| e.path.clone()))))
-            })
-            .collect()
+    /// Positions of the files that have bytes in the store, in the order of their digests; see [`State::with_digest`].
+    pub(crate) fn by_digest(&self) -> Vec<u32> {
+        let entries = &self.manifest.entries;
+        let is_stored = |e: &Entry| e.content().is_some_and(|c| c.object.is_some());
+        let mut order: Vec<u32> =
+            (0u32..).zip(entries).filter(|(_, e)| is_stored(e)).map(|(at, _)| at).collect();
+        order.sort_unstable_by_key(|at| entries[*at as usize].content().map(|c| c.sha256));
+        order
+    }
+
+    /// Where bytes with this digest are stored: object and name inside it. `order` comes from [`State::by_digest`].
+    pub(crate) fn with_digest(&self, order: &[u32], digest: &Digest) -> Option<(u32, RelPath)> {
+        let entry = |at: u32| &self.manifest.entries[at as usize];
+        let content = |at: u32| entry(at).content().map(|c| c.sha256);
+        let at = order.binary_search_by_key(&Some(*digest), |at| content(*at)).ok()?;
+        let entry = entry(order[at]);
+        let Content { object, member, .. } = entry.content()?;
+        Some(((*object)?, member.clone().unwrap_or_else(|| entry.path.clone())))
     }
 
     /// Objects of the newest snapshot.

@@ -8,6 +8,7 @@ use crate::path::RelPath;
 use crate::scan::Scan;
 use crate::state::State;
 use rustix::fs::FileType;
+use std::cell::LazyCell;
 use std::collections::HashSet;
 
 /// What committing this scan would take away.
@@ -20,15 +21,15 @@ pub(super) fn loss(scan: &Scan, state: Option<&State>, before: Option<&Head>, se
     let mut loss = Loss { files_after, bytes_after, missing, ..Loss::default() };
     match (state, before) {
         (Some(state), _) => {
-            let there: HashSet<&RelPath> = scan.found.iter().map(|f| &f.path).collect();
-            // With the time, because a freed inode is soon another file's.
-            let inodes: HashSet<(u64, u64, Time)> =
-                scan.found.iter().map(|f| (f.look.ino, f.look.size, f.look.mtime)).collect();
+            // Asked only for what is missing. With the time, because a freed inode is soon another file's.
+            let inodes: LazyCell<HashSet<(u64, u64, Time)>, _> = LazyCell::new(|| {
+                scan.found.iter().map(|f| (f.look.ino, f.look.size, f.look.mtime)).collect()
+            });
             fill(
                 &mut loss,
                 state,
                 settings,
-                |path| there.contains(path),
+                |path| scan.found.binary_search_by(|f| f.path.cmp(path)).is_ok(),
                 |ino, entry| inodes.contains(&(ino, entry.size(), entry.mtime)),
             );
         }
@@ -55,10 +56,9 @@ pub(super) fn loss_of_draft(entries: &[Entry], state: Option<&State>, settings: 
     let bytes_after = entries.iter().map(Entry::size).sum();
     let mut loss = Loss { files_after, bytes_after, missing, ..Loss::default() };
     if let Some(state) = state {
-        let there: HashSet<&RelPath> = entries.iter().map(|e| &e.path).collect();
         let contents: HashSet<Digest> =
             entries.iter().filter_map(|e| e.content().map(|c| c.sha256)).collect();
-        fill(&mut loss, state, settings, |path| there.contains(path), |_, _| false);
+        fill(&mut loss, state, settings, |path| is_in(entries, path), |_, _| false);
         // Renamed: the same bytes are there under another name.
         loss.vanished.retain(|path| {
             !state.manifest.get(path).and_then(Entry::content).is_some_and(|c| contents.contains(&c.sha256))
@@ -108,6 +108,9 @@ pub(super) fn is_same(old: &Manifest, entries: &[Entry], excludes: Digest) -> bo
 /// Entries of the last snapshot that are not in this one.
 pub(super) fn deleted(entries: &[Entry], state: Option<&State>) -> u64 {
     let Some(state) = state else { return 0 };
-    let there: HashSet<&RelPath> = entries.iter().map(|e| &e.path).collect();
-    state.manifest.entries.iter().filter(|e| !there.contains(&e.path)).count() as u64
+    state.manifest.entries.iter().filter(|e| !is_in(entries, &e.path)).count() as u64
+}
+
+fn is_in(entries: &[Entry], path: &RelPath) -> bool {
+    entries.binary_search_by(|e| e.path.cmp(path)).is_ok()
 }

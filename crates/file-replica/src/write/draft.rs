@@ -1,6 +1,6 @@
 //! From a scan to the entries of a snapshot: reads what changed, sends packs, keeps references to what did not.
 //!
-//! A thread reads, packs and seals; the caller sends. At most three packs are in memory (P7). What is not read again is what has
+//! A thread reads, packs and seals; the caller sends. At most two packs are in memory (P7). What is not read again is what has
 //! the same inode, size, mtime and ctime as when it was read and is not suspect. Content that is stored already, under whatever
 //! name, is not sent again: a renamed directory costs its manifest.
 
@@ -35,8 +35,14 @@ pub(super) struct Uploads {
     write_id: String,
     made: usize,
     objects: Vec<Object>,
-    by_digest: HashMap<Digest, (u32, RelPath)>,
+    /// What this attempt has sent.
+    sent: HashMap<Digest, (u32, RelPath)>,
+    /// [`State::by_digest`], made when the first file is read: most looks read none.
+    stored: Option<Vec<u32>>,
 }
+
+/// Packs in memory: one is sent while the next is made.
+const PACKS_AT_ONCE: usize = 2;
 
 impl Uploads {
     pub(super) fn new(write_id: &str, state: Option<&State>) -> Uploads {
@@ -44,7 +50,8 @@ impl Uploads {
             write_id: write_id.to_owned(),
             made: 0,
             objects: state.map_or_else(Vec::new, |s| s.objects().to_vec()),
-            by_digest: state.map_or_else(HashMap::new, State::by_digest),
+            sent: HashMap::new(),
+            stored: None,
         }
     }
 }
@@ -74,6 +81,8 @@ impl Writer {
     /// Reads and sends what changed.
     pub(super) async fn draft(&mut self, scan: Scan, uploads: Uploads) -> Result<Drafted> {
         let (sender, mut receiver) = mpsc::channel::<Upload>(1);
+        let (free, room) = mpsc::channel::<()>(PACKS_AT_ONCE);
+        (0..PACKS_AT_ONCE).try_for_each(|_| free.try_send(())).expect("there is room for all of them");
         let drafter = Drafter {
             settings: self.settings.clone(),
             state: self.state.clone(),
@@ -84,11 +93,11 @@ impl Writer {
             packer: None,
             packer_index: 0,
             sender,
+            room,
             uploaded: 0,
             told: self.told.clone(),
             troubles: Troubles::default(),
             gone: 0,
-            read: Vec::new(),
         };
         let working = tokio::spawn(blocking(move || drafter.run(scan)));
         let mut stored = 0;
@@ -99,6 +108,8 @@ impl Writer {
                     Upload::Pack(packed) => {
                         let size = packed.object.size;
                         self.store.put(&packed.object.key, packed.body, &PutOptions::create()).await?;
+                        // The thread may be done already.
+                        let _ = free.try_send(());
                         size
                     }
                     Upload::Big(stream) => stream.send(&self.store).await?,
@@ -107,7 +118,7 @@ impl Writer {
             Ok::<(), Error>(())
         }
         .await;
-        drop(receiver); // a thread that still has something to send stops here
+        drop((receiver, free)); // a thread that still has something to send stops here
         let drafted = working.await.map_err(|e| Error::Io {
             path: self.settings.root.clone(),
             doing: "read",
@@ -132,33 +143,40 @@ struct Drafter {
     packer: Option<Packer>,
     packer_index: u32,
     sender: mpsc::Sender<Upload>,
+    /// One for each pack that may be made.
+    room: mpsc::Receiver<()>,
     uploaded: u64,
     /// What the last look had trouble with, and what this one has.
     told: Arc<Troubles>,
     troubles: Troubles,
     gone: u64,
-    read: Vec<(RelPath, Look)>,
 }
 
 /// The content of a file, and how it looked then.
 enum Got {
-    Content(Content, Look),
+    /// As it was when it was read before.
+    Kept(Content),
+    /// Read just now.
+    Read(Content, Look),
     Nothing,
 }
 
 impl Drafter {
     fn run(mut self, scan: Scan) -> Result<Drafted> {
         let state = self.state.clone();
-        let old = state.as_deref().map(State::by_path).unwrap_or_default();
-        self.rewrite = self.to_rewrite(&scan, &old);
+        let state = state.as_deref();
+        self.rewrite = self.to_rewrite(&scan);
         let home = Home::of(&self.settings.root);
         let mut stamps = Stamps::new(&home, scan.began, self.slack_ms);
         let links = link_numbers(&scan.found);
         let mut by_link: HashMap<u32, (Content, Look, RelPath)> = HashMap::new();
         let mut entries = Vec::with_capacity(scan.found.len());
         let mut prints = Vec::with_capacity(scan.found.len());
+        // What was read: its place in `entries`, and its size.
+        let mut read: Vec<(u32, u64)> = Vec::new();
         for found in &scan.found {
-            let before = old.get(&found.path).copied();
+            let before = state.and_then(|s| s.get(&found.path));
+            let path = before.map_or(&found.path, |(entry, _)| &entry.path);
             let mut look = found.look;
             let kind = match look.kind {
                 FileType::Directory => Kind::Dir,
@@ -184,12 +202,20 @@ impl Drafter {
                             content
                         }
                         None => match self.content(found, before, &mut stamps)? {
-                            Got::Nothing => continue,
-                            Got::Content(mut content, seen) => {
+                            got => {
+                                let mut content = match got {
+                                    Got::Nothing => continue,
+                                    Got::Kept(content) => content,
+                                    Got::Read(content, seen) => {
+                                        look = seen;
+                                        let at =
+                                            u32::try_from(entries.len()).expect("fewer entries than inodes");
+                                        read.push((at, look.size));
+                                        content
+                                    }
+                                };
                                 content.link = link;
-                                look = seen;
-                                by_link
-                                    .extend(link.map(|n| (n, (content.clone(), seen, found.path.clone()))));
+                                by_link.extend(link.map(|n| (n, (content.clone(), look, path.clone()))));
                                 content
                             }
                         },
@@ -202,13 +228,12 @@ impl Drafter {
             // Whatever could not be read is tried again by the next look, even if it looks the same.
             print.suspect |= self.troubles.has(&found.path);
             let (mode, uid, gid) = (look.mode, look.uid, look.gid);
-            entries.push(Entry { path: found.path.clone(), kind, mode, uid, gid, mtime: look.mtime, xattrs });
+            entries.push(Entry { path: path.clone(), kind, mode, uid, gid, mtime: look.mtime, xattrs });
             prints.push(print);
         }
         self.send_pack()?;
+        let moved = self.have_moved(&entries, &prints, &read);
         drop_orphans(&mut entries, &mut prints);
-        let root = &self.settings.root;
-        let moved = self.read.iter().any(|(path, look)| !read::still(root, path, look));
         let objects = used_objects(&mut entries, &self.uploads.objects);
         Ok(Drafted {
             entries,
@@ -242,7 +267,7 @@ impl Drafter {
             && !content.unstable
             && is_unchanged(&found.look, entry, print)
         {
-            return Ok(Got::Content(keep(content), found.look));
+            return Ok(Got::Kept(keep(content)));
         }
         let reading = if found.hidden {
             Reading::Unreadable(std::io::Error::other(
@@ -260,10 +285,7 @@ impl Drafter {
             self.big(found, stamps)?
         };
         match reading {
-            Reading::Stable(look, content) => {
-                self.read.push((found.path.clone(), look));
-                return Ok(Got::Content(content, look));
-            }
+            Reading::Stable(look, content) => return Ok(Got::Read(content, look)),
             Reading::Gone => {
                 self.gone += 1;
                 return Ok(Got::Nothing);
@@ -272,7 +294,20 @@ impl Drafter {
             Reading::Unreadable(error) => self.unreadable(&found.path, &error, old.is_some()),
         }
         let Some(content) = old else { return Ok(Got::Nothing) };
-        Ok(Got::Content(Content { unstable: true, ..keep(content) }, found.look))
+        Ok(Got::Kept(Content { unstable: true, ..keep(content) }))
+    }
+
+    /// Whether anything that was read looks different now.
+    fn have_moved(&self, entries: &[Entry], prints: &[Print], read: &[(u32, u64)]) -> bool {
+        read.iter().any(|(at, size)| {
+            let (entry, print) = (&entries[*at as usize], &prints[*at as usize]);
+            let then = |now: &Look| {
+                now.kind == FileType::RegularFile
+                    && (now.ino, now.size, now.mtime, now.ctime)
+                        == (print.ino, *size, entry.mtime, print.ctime)
+            };
+            !read::look_again(&self.place(&entry.path)).is_some_and(|now| then(&now))
+        })
     }
 
     fn xattrs(&mut self, found: &Found, before: Option<(&Entry, &Print)>, now: &Print) -> Result<Vec<Xattr>> {

@@ -95,7 +95,7 @@ impl Drafter {
         feed.finish().map_err(|e| Error::seal(&key)(seal::Error::Io(e)))?;
         let index = self.reserve(&key);
         self.uploads.objects[index as usize] = Object { key, size, sha256: stored, raw: content.size };
-        self.uploads.by_digest.insert(sha256, (index, found.path.clone()));
+        self.uploads.sent.insert(sha256, (index, found.path.clone()));
         content.object = Some(index);
         self.uploaded += 1;
         Ok(Reading::Stable(look, content))

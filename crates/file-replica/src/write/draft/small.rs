@@ -19,6 +19,7 @@ impl Drafter {
             return Ok(content);
         }
         if self.packer.is_none() {
+            self.room.blocking_recv().ok_or(Error::Stopped("sending"))?;
             let sealed = matches!(self.settings.protection, Protection::Sealed(_));
             let key = pack_key(&self.uploads.write_id, self.uploads.made, sealed);
             self.uploads.made += 1;
@@ -38,7 +39,7 @@ impl Drafter {
         let packer = self.packer.as_mut().expect("made above");
         packer.add(&entry, bytes)?;
         let full = packer.is_full();
-        self.uploads.by_digest.insert(content.sha256, (self.packer_index, found.path.clone()));
+        self.uploads.sent.insert(content.sha256, (self.packer_index, found.path.clone()));
         self.uploaded += 1;
         if full {
             self.send_pack()?;
@@ -47,14 +48,18 @@ impl Drafter {
     }
 
     /// Points to bytes that are stored already, if they are.
-    pub(super) fn refer(&self, content: &mut Content, path: &RelPath) -> bool {
-        let known = self.uploads.by_digest.get(&content.sha256);
+    pub(super) fn refer(&mut self, content: &mut Content, path: &RelPath) -> bool {
+        let known = self.uploads.sent.get(&content.sha256).cloned().or_else(|| {
+            let state = self.state.as_deref()?;
+            let order = self.uploads.stored.get_or_insert_with(|| state.by_digest());
+            state.with_digest(order, &content.sha256)
+        });
         let Some((object, member)) = known.filter(|(object, _)| !self.rewrite.contains(object)) else {
             return false;
         };
-        content.object = Some(*object);
-        let is_pack = self.uploads.objects[*object as usize].key.starts_with(PACKS);
-        content.member = Some(member.clone()).filter(|m| is_pack && m != path);
+        content.object = Some(object);
+        let is_pack = self.uploads.objects[object as usize].key.starts_with(PACKS);
+        content.member = Some(member).filter(|m| is_pack && m != path);
         true
     }
 

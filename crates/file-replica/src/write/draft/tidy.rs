@@ -2,7 +2,6 @@
 
 use crate::entry::{Entry, Kind};
 use crate::manifest::Object;
-use crate::path::RelPath;
 use crate::scan::Found;
 use crate::state::Print;
 use rustix::fs::FileType;
@@ -23,8 +22,9 @@ pub(super) fn link_numbers(found: &[Found]) -> HashMap<u64, u32> {
 
 /// Takes away what lies below something that is no directory any more.
 pub(super) fn drop_orphans(entries: &mut Vec<Entry>, prints: &mut Vec<Print>) {
-    let dirs: HashSet<RelPath> = entries.iter().filter(|e| e.is_dir()).map(|e| e.path.clone()).collect();
-    let keep: Vec<bool> = entries.iter().map(|e| e.path.parent().is_none_or(|p| dirs.contains(&p))).collect();
+    let dirs: HashSet<&[u8]> = entries.iter().filter(|e| e.is_dir()).map(|e| e.path.as_bytes()).collect();
+    let keep: Vec<bool> =
+        entries.iter().map(|e| e.path.parent_bytes().is_none_or(|p| dirs.contains(p))).collect();
     let mut at = keep.iter();
     entries.retain(|_| *at.next().expect("one per entry"));
     let mut at = keep.iter();
