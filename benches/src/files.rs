@@ -12,7 +12,11 @@ mod tree;
 use crate::Measure;
 
 /// See [`crate::bench`].
-pub(crate) const SECTIONS: [Measure; 3] =
-    [("backup", backup::measure), ("sidecar", sidecar::measure), ("restore", restore::measure)];
+pub(crate) const SECTIONS: [Measure; 4] = [
+    ("backup", backup::measure),
+    ("sidecar", sidecar::measure),
+    ("idle", sidecar::idle),
+    ("restore", restore::measure),
+];
 
 pub(crate) use tool::beside;

@@ -1,6 +1,6 @@
 //! Benchmarks of the replicas of databases and of files, and of etcd snapshots (`benches etcd`, see `etcd.rs`): what they cost, how soon a change is safe, how fast it comes back.
 //!
-//! `benches sqlite|files [--large] [--only SECTION]` runs the real binaries against the S3 server of `testkit`, and beside them what
+//! `benches sqlite|files [--large] [--runs N] [--only SECTION]` runs the real binaries against the S3 server of `testkit`, and beside them what
 //! people use today, where it is found: Litestream; rclone and restic. Every number is measured in this one run, nothing is
 //! estimated, and what could not be measured says why. Prints markdown tables; all numbers go to
 //! `target/bench/sqlite.json` or `files.json`. `HIGHWATER_BENCH_QUICK=1` shrinks everything: a test of the program, not a measurement.
@@ -37,7 +37,7 @@ use std::io::Write;
 use std::time::Instant;
 
 const USAGE: &str = "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests]...
-       benches files [--large] [--only backup|sidecar|restore]...
+       benches files [--large] [--runs N] [--only backup|sidecar|idle|restore]...
        benches etcd";
 
 /// A section's name, and what measures it.
@@ -67,9 +67,9 @@ fn main() -> Result<()> {
     if env::args().nth(1).as_deref() == Some("etcd") {
         return etcd::run();
     }
-    let (subject, large, only) = arguments()?;
+    let Arguments { subject, large, runs, only } = arguments()?;
     let started = Instant::now();
-    let bench = Bench::new(large)?;
+    let bench = Bench::new(large, runs)?;
     let machine = machine::describe(&bench, (subject.name == "files").then(files::beside))?;
     println!("# {}\n\n{}\n", subject.title, machine.text);
     let mut numbers = json!({ "machine": machine.json, "large": large, "quick": bench.quick });
@@ -92,14 +92,25 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn arguments() -> Result<(&'static Subject, bool, Vec<String>)> {
+struct Arguments {
+    subject: &'static Subject,
+    large: bool,
+    runs: usize,
+    only: Vec<String>,
+}
+
+fn arguments() -> Result<Arguments> {
     let mut arguments = env::args().skip(1);
     let wanted = arguments.next().context(USAGE)?;
     let subject = SUBJECTS.iter().find(|subject| subject.name == wanted).context(USAGE)?;
-    let (mut large, mut only) = (false, Vec::new());
+    let (mut large, mut runs, mut only) = (false, 1, Vec::new());
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--large" => large = true,
+            "--runs" if subject.name == "files" => {
+                let wanted = arguments.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+                runs = wanted.context(USAGE)?;
+            }
             "--only" => {
                 let name = arguments.next().context(USAGE)?;
                 if !subject.sections.iter().any(|(known, _)| *known == name) {
@@ -110,5 +121,5 @@ fn arguments() -> Result<(&'static Subject, bool, Vec<String>)> {
             _ => bail!(USAGE),
         }
     }
-    Ok((subject, large, only))
+    Ok(Arguments { subject, large, runs, only })
 }

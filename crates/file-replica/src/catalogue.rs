@@ -5,8 +5,9 @@
 
 use crate::entry::Digest;
 use crate::layout::{COMMITS, Seq, commit_key, parse_commit};
-use crate::manifest::{CommitKind, Head, LARGEST_HEAD, Manifest};
+use crate::manifest::{CommitKind, Head, LARGEST_HEAD, Manifest, Object};
 use crate::{Error, Result};
+use bytes::Bytes;
 use clock::UnixMs;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use seal::Identities;
@@ -118,6 +119,25 @@ pub async fn read_manifest(
     Ok((head, manifest))
 }
 
+/// Reads the newest snapshot whole; `None` if there is none. Most often one request, because most often the newest commit is it.
+pub(crate) async fn read_newest(
+    catalogue: &Catalogue,
+    store: &Store,
+    identities: Option<&Identities>,
+) -> Result<Option<(Head, Manifest)>> {
+    let Some(number) = catalogue.numbers.last().copied() else { return Ok(None) };
+    let bytes = store.get_bytes(&commit_key(number), None).await.map_err(missing(number))?;
+    let (head, body) = Head::decode(number, &bytes)?;
+    match (head.kind, head.parent) {
+        (CommitKind::Snapshot, _) => {
+            let manifest = Manifest::decode(&head, body, identities)?;
+            Ok(Some((head, manifest)))
+        }
+        (CommitKind::Claim, 0) => Ok(None),
+        (CommitKind::Claim, parent) => read_manifest(store, parent, identities).await.map(Some),
+    }
+}
+
 fn missing(number: Seq) -> impl FnOnce(store::Error) -> Error {
     move |error| match error {
         store::Error::NotFound { .. } => Error::Nothing {
@@ -129,16 +149,24 @@ fn missing(number: Seq) -> impl FnOnce(store::Error) -> Error {
 }
 
 /// Reads an object that a commit refers to, and proves that it is the one that was written.
-pub(crate) async fn read_object(store: &Store, object: &crate::Object) -> Result<bytes::Bytes> {
-    let bytes = match store.get_bytes(&object.key, None).await {
-        Ok(bytes) => bytes,
-        Err(store::Error::NotFound { .. }) => {
-            return Err(Error::damaged(format!("{} is missing", object.key)));
-        }
-        Err(e) => return Err(e.into()),
-    };
-    if bytes.len() as u64 != object.size || Digest::of(&bytes) != object.sha256 {
-        return Err(Error::damaged(format!("{} is not what was stored", object.key)));
-    }
+pub(crate) async fn read_object(store: &Store, object: &Object) -> Result<Bytes> {
+    let bytes = fetch_object(store, object).await?;
+    prove_object(object, &bytes)?;
     Ok(bytes)
+}
+
+/// The first half of [`read_object`].
+pub(crate) async fn fetch_object(store: &Store, object: &Object) -> Result<Bytes> {
+    match store.get_bytes(&object.key, None).await {
+        Err(store::Error::NotFound { .. }) => Err(Error::damaged(format!("{} is missing", object.key))),
+        other => Ok(other?),
+    }
+}
+
+/// The second half, for a thread that has time for it.
+pub(crate) fn prove_object(object: &Object, bytes: &[u8]) -> Result<()> {
+    match bytes.len() as u64 == object.size && Digest::of(bytes) == object.sha256 {
+        true => Ok(()),
+        false => Err(Error::damaged(format!("{} is not what was stored", object.key))),
+    }
 }

@@ -36,6 +36,8 @@ pub struct Loss {
     pub vanished_bytes: u64,
     /// Paths that a change of the exclude patterns takes away.
     pub filtered: Vec<RelPath>,
+    /// What is not gone but hidden: another file system was mounted over it.
+    pub covered: Vec<RelPath>,
     /// Paths that must be there and are not.
     pub missing: Vec<String>,
 }
@@ -66,6 +68,13 @@ pub enum Finding {
         /// Of how many.
         of: u64,
     },
+    /// Another file system hides what the last snapshot has, be it ever so little: hidden is not deleted.
+    Covered {
+        /// One of the files.
+        path: RelPath,
+        /// How many there are.
+        hidden: u64,
+    },
     /// A path that must exist is gone.
     Missing(String),
 }
@@ -78,6 +87,9 @@ impl fmt::Display for Finding {
             Finding::TooMuch { before, after } => write!(f, "only {after} of {before} bytes are left"),
             Finding::Filter { gone, of } => {
                 write!(f, "the edited exclude patterns take away {gone} of {of} entries")
+            }
+            Finding::Covered { path, hidden } => {
+                write!(f, "another file system is mounted over {hidden} entries, {path} among them")
             }
             Finding::Missing(path) => write!(f, "{path} must exist and does not"),
         }
@@ -107,6 +119,8 @@ pub fn judge(loss: &Loss) -> Verdict {
         Finding::Missing(path.clone())
     } else if loss.files_before > 0 && loss.files_after == 0 {
         Finding::Emptied
+    } else if let Some(path) = loss.covered.first() {
+        Finding::Covered { path: path.clone(), hidden: loss.covered.len() as u64 }
     } else if over(gone) {
         Finding::TooMany { gone, of: loss.entries_before }
     } else if over(filtered) {
@@ -127,10 +141,11 @@ fn plan(loss: &Loss, finding: &Finding) -> String {
         Finding::TooMany { .. } => "entries",
         Finding::TooMuch { .. } => "bytes",
         Finding::Filter { .. } => "filter",
+        Finding::Covered { .. } => "covered",
         Finding::Missing(_) => "missing",
     };
     let mut text = format!("{}\n{rule}\n{}\n", loss.parent, loss.missing.join(" "));
-    for path in loss.vanished.iter().chain(&loss.filtered) {
+    for path in loss.vanished.iter().chain(&loss.filtered).chain(&loss.covered) {
         text.push_str(&path.text());
         text.push('\n');
     }
@@ -181,6 +196,7 @@ mod tests {
                 vanished: paths(vanished),
                 vanished_bytes: 0,
                 filtered: paths(filtered),
+                covered: vec![],
                 missing: (0..missing).map(|i| format!("m{i}")).collect(),
             };
             match (judge(&loss), want) {
@@ -192,6 +208,20 @@ mod tests {
                 (verdict, want) => panic!("{name}: {verdict:?}, wanted {want:?}"),
             }
         }
+    }
+
+    #[test]
+    fn p3_a_single_file_under_a_mount_is_hidden_and_not_deleted() {
+        let loss = |covered| Loss {
+            entries_before: 300,
+            files_before: 300,
+            files_after: 299,
+            covered,
+            ..Loss::default()
+        };
+        assert_eq!(judge(&loss(vec![])), Verdict::Pass);
+        let Verdict::Refuse { finding, .. } = judge(&loss(paths(1))) else { panic!("must be refused") };
+        assert_eq!(finding.to_string(), "another file system is mounted over 1 entries, f0 among them");
     }
 
     #[test]

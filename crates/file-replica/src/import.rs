@@ -8,12 +8,12 @@
 mod names;
 
 use crate::chest::Digesting;
-use crate::entry::{Content, Entry, Kind, Time};
+use crate::entry::{Content, Entry, Kind, Time, Xattr};
 use crate::filter::OWN_DIR;
 use crate::home::Home;
 use crate::path::RelPath;
 use crate::restore::Journal;
-use crate::restore::tree::{Staged, Tree};
+use crate::restore::tree::{Publisher, Stage, Staged, Tree};
 use crate::scan::{Look, Scanner, is_database};
 use crate::write::blocking;
 use crate::{Error, Filter, Result};
@@ -79,6 +79,7 @@ pub async fn import(mirror: &Store, root: &Path) -> Result<Option<Imported>> {
     }
     Journal { format: 1, lineage: NOTE.into(), snapshot: 0, set_aside: String::new() }.save(&home)?;
     let tree = Tree::open(root, home.stage())?;
+    let worker = tree.stage()?;
     let stage = home.stage();
     let ours = Look::from(rustix::fs::lstat(&stage).map_err(Error::sys(&stage, "look at"))?);
     let owner = (ours.uid, ours.gid);
@@ -99,12 +100,13 @@ pub async fn import(mirror: &Store, root: &Path) -> Result<Option<Imported>> {
         tree.make_dir(dir)?;
     }
     let fetched: Vec<Option<Fetched>> = stream::iter(files)
-        .map(|(name, object)| fetch(mirror, &tree, owner, name, object))
+        .map(|(name, object)| fetch(mirror, &tree, &worker, owner, name, object))
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     let databases: Vec<RelPath> =
         fetched.iter().flatten().filter(|f| f.is_sqlite).map(|f| f.path.clone()).collect();
+    let mut publisher = Publisher::new(&tree, &worker);
     for one in fetched.into_iter().flatten() {
         let beside = |database: &RelPath| {
             let rest = one.path.as_bytes().strip_prefix(database.as_bytes());
@@ -117,7 +119,7 @@ pub async fn import(mirror: &Store, root: &Path) -> Result<Option<Imported>> {
         done.files += 1;
         done.bytes += one.bytes;
         if let Some(staged) = one.staged {
-            tree.publish(staged)?;
+            publisher.publish(staged)?;
         }
     }
     // Directories of a mirror have neither time nor mode.
@@ -160,6 +162,7 @@ struct Fetched {
 async fn fetch(
     mirror: &Store,
     tree: &Tree,
+    stage: &Stage,
     owner: Owner,
     name: Name,
     object: ObjectMeta,
@@ -180,7 +183,8 @@ async fn fetch(
         return Ok(Some(Fetched { path, bytes: 0, is_sqlite: false, staged: None }));
     }
     let path = name.path().clone();
-    let (temporary, file) = tree.temporary()?;
+    let (number, file) = stage.temporary()?;
+    let temporary = stage.place(number);
     let mut out = Digesting::new(file);
     let mut md5 = Md5::new();
     let mut stream = got.stream;
@@ -195,16 +199,9 @@ async fn fetch(
         Content { size, sha256, object: None, member: None, link: None, sparse: false, unstable: false };
     let mut entry = plain(owner, path.clone(), Kind::File(content), 0o644, mtime);
     dress_by_metadata(&mut entry, &meta);
-    let is_sqlite = is_sqlite(&temporary);
-    let staged = tree.finish(temporary, &file, &entry)?;
+    let is_sqlite = is_database(stage.dir(), number.to_string().as_bytes());
+    let staged = tree.finish(stage, number, &file, &entry)?;
     Ok(Some(Fetched { path, bytes: size, is_sqlite, staged: Some(staged) }))
-}
-
-fn is_sqlite(temporary: &Path) -> bool {
-    let (Some(dir), Some(name)) = (temporary.parent(), temporary.file_name()) else { return false };
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(dir, flags, rustix::fs::Mode::empty())
-        .is_ok_and(|dir| is_database(&dir, name.as_encoded_bytes()))
 }
 
 /// The size, and the MD5 where the mirror has one: of a plain upload in the entity tag, of one in parts in rclone's own field.
@@ -240,13 +237,41 @@ fn mtime(meta: &ObjectMeta) -> Time {
     }
 }
 
-/// Mode and owner, which rclone keeps with `--metadata`.
+/// What rclone itself says of a file with `--metadata`, and what it says of an object; every other field is an attribute of a user.
+const OF_RCLONE: [&str; 13] = [
+    "atime",
+    "btime",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "gid",
+    "md5chksum",
+    "mode",
+    "mtime",
+    "rdev",
+    "uid",
+];
+
+/// Mode, owner and extended attributes, which rclone keeps with `--metadata`.
 fn dress_by_metadata(entry: &mut Entry, meta: &ObjectMeta) {
     let number =
         |name: &str, radix| meta.metadata.get(name).and_then(|text| u32::from_str_radix(text, radix).ok());
     entry.mode = number("mode", 8).map_or(entry.mode, |mode| mode & 0o7777);
     entry.uid = number("uid", 10).unwrap_or(entry.uid);
     entry.gid = number("gid", 10).unwrap_or(entry.gid);
+    // Without `--metadata` nobody knows whose fields the others are.
+    if meta.metadata.contains_key("mode") {
+        let attributes = meta.metadata.iter().filter(|(name, _)| !OF_RCLONE.contains(&name.as_str()));
+        entry.xattrs = attributes
+            .map(|(name, value)| Xattr {
+                name: format!("user.{name}").into_bytes(),
+                value: value.clone().into_bytes(),
+            })
+            .collect();
+        entry.xattrs.sort_unstable();
+    }
 }
 
 /// Owned by whoever imports, as far as nothing else is said.

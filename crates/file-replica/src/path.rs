@@ -19,6 +19,7 @@ pub struct RelPath(Arc<[u8]>);
 
 /// Linux's own bound of a path.
 const LONGEST: usize = 4095;
+const LONGEST_NAME: usize = 255;
 const HEX: &str = "hex:";
 
 impl RelPath {
@@ -32,10 +33,18 @@ impl RelPath {
         if bytes.contains(&0) {
             return Err(format!("path {:?} holds a NUL", show()));
         }
-        if bytes.split(|b| *b == b'/').any(|s| s.is_empty() || s == b"." || s == b".." || s.len() > 255) {
+        if bytes
+            .split(|b| *b == b'/')
+            .any(|s| s.is_empty() || s == b"." || s == b".." || s.len() > LONGEST_NAME)
+        {
             return Err(format!("path {:?} has an empty, '.', '..' or overlong segment", show()));
         }
         Ok(Self(bytes.into()))
+    }
+
+    /// Whether [`RelPath::new`] would take a path whose segments the file system gave out: it has bounds that some of them have not.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.0.len() <= LONGEST && self.name().len() <= LONGEST_NAME
     }
 
     /// A path that the file system itself gave out, segment by segment.

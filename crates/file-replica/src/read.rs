@@ -83,8 +83,9 @@ pub(crate) fn digest(
     path: &RelPath,
     stamps: Option<&mut Stamps<'_>>,
 ) -> Result<Reading<Digest>> {
-    stable(root, path, stamps, |file, _| {
-        let mut digesting = crate::chest::Digesting::new(file);
+    stable(root, path, stamps, |file, look| {
+        // One byte more than it had tells that it grew; the end of a file that grows for ever is never met.
+        let mut digesting = crate::chest::Digesting::new(file.take(look.size + 1));
         io::copy(&mut digesting, &mut io::sink())?;
         Ok(digesting.digest().2)
     })
@@ -151,6 +152,7 @@ pub(crate) fn is_of_one_file(error: &io::Error) -> bool {
         Errno::STALE,
         Errno::TIMEDOUT,
         Errno::NOKEY,
+        Errno::NAMETOOLONG,
     ];
     error.raw_os_error().is_some_and(|raw| own.contains(&Errno::from_raw_os_error(raw)))
 }

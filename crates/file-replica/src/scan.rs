@@ -96,6 +96,8 @@ pub struct LeftOut {
 pub(crate) struct Scan {
     pub(crate) found: Vec<Found>,
     pub(crate) left_out: LeftOut,
+    /// Where other file systems are mounted.
+    pub(crate) mounts: Vec<RelPath>,
     /// Time of the file system when the scan began.
     pub(crate) began: Time,
 }
@@ -154,12 +156,13 @@ impl Scanner {
             one_is_enough,
             found: Vec::new(),
             left_out: LeftOut::default(),
+            mounts: Vec::new(),
         };
         walk.directory(root, None, 0)?;
-        let (mut found, left_out) = (walk.found, walk.left_out);
+        let (mut found, left_out, mounts) = (walk.found, walk.left_out, walk.mounts);
         self.headers.end();
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Scan { found, left_out, began })
+        Ok(Scan { found, left_out, mounts, began })
     }
 }
 
@@ -179,6 +182,7 @@ struct Walk<'a> {
     one_is_enough: bool,
     found: Vec<Found>,
     left_out: LeftOut,
+    mounts: Vec<RelPath>,
 }
 
 impl Walk<'_> {
@@ -230,8 +234,19 @@ impl Walk<'_> {
                 }
                 continue;
             }
+            // Some file systems have them, and no reader of a manifest takes them (P1).
+            if !child.is_readable() {
+                let name = String::from_utf8_lossy(name);
+                return Err(Error::refused(
+                    format!("{}: the path of {name:.40} is too long to be restored", place.display()),
+                    "exclude or rename it",
+                ));
+            }
             match look.kind {
-                FileType::Directory if look.dev != self.dev => self.left_out.mounts += 1,
+                FileType::Directory if look.dev != self.dev => {
+                    self.left_out.mounts += 1;
+                    self.mounts.push(child);
+                }
                 FileType::Directory => {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let opened = match rustix::fs::openat(&dir, name, flags, Mode::empty()) {

@@ -242,4 +242,6 @@ pub(crate) fn digest_of_nothing() -> Digest {
 }
 
 #[cfg(test)]
+mod odd;
+#[cfg(test)]
 mod tests;

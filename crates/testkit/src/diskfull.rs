@@ -10,22 +10,30 @@ use tempfile::TempDir;
 /// A mounted tmpfs; unmounted on drop.
 #[derive(Debug)]
 pub struct SmallDisk {
-    scratch: TempDir,
+    path: PathBuf,
+    _scratch: Option<TempDir>,
 }
 
 impl SmallDisk {
     /// Mounts one of this many bytes, or says why it cannot (a reason to skip the test, and to print it).
     pub fn mount(bytes: u64) -> Result<SmallDisk, String> {
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut disk = Self::mount_over(scratch.path(), bytes)?;
+        disk._scratch = Some(scratch);
+        Ok(disk)
+    }
+
+    /// Hides what is in this directory.
+    pub fn mount_over(path: &Path, bytes: u64) -> Result<SmallDisk, String> {
         let options = format!("size={bytes},mode=0777");
-        mount(Some("tmpfs"), scratch.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
+        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
             .map_err(|error| format!("cannot mount a tmpfs: {error}"))?;
-        Ok(SmallDisk { scratch })
+        Ok(SmallDisk { path: path.to_owned(), _scratch: None })
     }
 
     /// Its directory.
     pub fn path(&self) -> &Path {
-        self.scratch.path()
+        &self.path
     }
 
     fn ballast(&self) -> PathBuf {
@@ -52,7 +60,7 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a process that is being killed may still have files open.
-        let _ = umount2(self.scratch.path(), MntFlags::MNT_DETACH);
+        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
     }
 }
 

@@ -50,7 +50,10 @@ enum Task {
         /// Also measure with a 1 GiB database, or 50,000 files
         #[arg(long)]
         large: bool,
-        /// Only this: throughput, latency, cost, restore or requests; of files backup, sidecar or restore; may be repeated
+        /// How often a restore of files is measured; the median is shown
+        #[arg(long, value_name = "N")]
+        runs: Option<u32>,
+        /// Only this: throughput, latency, cost, restore or requests; of files backup, sidecar, idle or restore; may be repeated
         #[arg(long, value_name = "SECTION")]
         only: Vec<String>,
     },
@@ -94,7 +97,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo { db } => demo::run(db),
         Task::Test { full } => suite::run(full),
-        Task::Bench { what, large, only } => bench::run(&what, large, &only),
+        Task::Bench { what, large, runs, only } => bench::run(&what, large, runs, &only),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Planted { only, seeds, steps } => planted::run(only.as_deref(), seeds, steps),
         Task::Dist => dist::run(),

@@ -14,7 +14,14 @@ fn p3_a_mirror_is_read_without_what_the_old_loop_should_not_have_stored() {
     run(async {
         let (b, mirror) = (Bench::new(), Bench::new());
         put(&mirror, "a/plain.yaml", "x: 1", &[("mtime", "1700000000.123456789")]).await;
-        put(&mirror, "a/run.sh", "#!/bin/sh", &[("mtime", "1700000000.5"), ("mode", "100750")]).await;
+        let metadata = [
+            ("mtime", "1700000000.5"),
+            ("mode", "100750"),
+            ("atime", "2023-01-01T00:00:00Z"),
+            ("note", "kept"),
+        ];
+        put(&mirror, "a/run.sh", "#!/bin/sh", &metadata).await;
+        put(&mirror, "a/foreign", "1", &[("mtime", "1"), ("note", "of nobody knows whom")]).await;
         put(&mirror, "a/now.rclonelink", "plain.yaml", &[]).await;
         put(&mirror, "app.db", "SQLite format 3\0torn", &[]).await;
         put(&mirror, "app.db-wal", "torn as well", &[]).await;
@@ -22,13 +29,23 @@ fn p3_a_mirror_is_read_without_what_the_old_loop_should_not_have_stored() {
         mirror.requests();
         let root = b.dir.path().join("volume");
         let done = import(&mirror.store, &root).await.unwrap().unwrap();
-        assert_eq!((done.files, done.sqlite, done.left_out), (3, 2, 1));
+        assert_eq!((done.files, done.sqlite, done.left_out), (4, 2, 1));
         let writes =
             mirror.requests().into_iter().filter(|r| r.starts_with("put") || r.starts_with("delete")).count();
         assert_eq!(writes, 0, "the mirror is only read");
         let look = |name: &str| crate::scan::Look::from(rustix::fs::lstat(root.join(name)).unwrap());
         assert_eq!(look("a/plain.yaml").mtime, Time { sec: 1_700_000_000, nsec: 123_456_789 });
         assert_eq!((look("a/run.sh").mode, look("a/run.sh").mtime.nsec), (0o750, 500_000_000));
+        let attributes = |name: &str| {
+            let found = crate::read::xattrs(&root, &crate::RelPath::new(name).unwrap()).unwrap();
+            found.into_iter().map(|x| (x.name, x.value)).collect::<Vec<_>>()
+        };
+        let kept = [(b"user.note".to_vec(), b"kept".to_vec())];
+        assert!(
+            attributes("a/run.sh") == kept || attributes("a/run.sh").is_empty(),
+            "or the file system has none"
+        );
+        assert!(attributes("a/foreign").is_empty());
         assert_eq!(std::fs::read_link(root.join("a/now")).unwrap(), Path::new("plain.yaml"));
         assert!(!root.join("app.db").exists() && !root.join("app.db-wal").exists());
         // What is there now is what a writer commits.

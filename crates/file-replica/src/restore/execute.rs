@@ -1,13 +1,14 @@
 //! Executing a plan: journal, packs in parallel, links, directories, marker; in this order.
 //!
-//! Per pack: fetch, prove the stored bytes, unpack, prove every file, write all under temporary names, sync the file system once,
-//! rename (`fetch`). A second run after a crash finds the journal, keeps what is already exactly as it must be, and does the rest.
-//! Of a whole tree the result is exact: what does not belong is moved aside (`sort`).
+//! Per pack: fetch, prove the stored bytes, unpack, prove every file, write all under temporary names, rename (`fetch`). The file
+//! system is synced once, before state and marker say that the tree is whole. A second run after a crash finds the journal, keeps what is
+//! exactly as it must be, by content, and does the rest. Of a whole tree the result is exact: what does not belong is moved aside
+//! (`sort`).
 
 use super::budget::Budget;
 use super::plan::RestorePlan;
 use super::sort::{Sorted, move_aside, sort_out};
-use super::tree::Tree;
+use super::tree::{Publisher, Tree};
 use super::{Journal, is_unfinished};
 use crate::entry::{Entry, Kind};
 use crate::filter::Filter;
@@ -247,11 +248,12 @@ impl Run<'_> {
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
+        let stage = self.tree.stage()?;
+        let mut publisher = Publisher::new(&self.tree, &stage);
         for entry in empty {
             steps.at("write an empty file")?;
             let Kind::File(content) = &entry.kind else { continue };
-            let staged = self.tree.stage(entry, content, b"")?;
-            self.tree.publish(staged)?;
+            publisher.publish(self.tree.write(&stage, entry, content, b"")?)?;
         }
         for entry in entries.iter().filter(|e| matches!(e.kind, Kind::Symlink { .. } | Kind::Fifo)) {
             steps.at("make a link")?;

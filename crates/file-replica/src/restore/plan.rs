@@ -1,6 +1,6 @@
 //! What a restore will write: a snapshot, or parts of it, as a value.
 
-use crate::catalogue::{Catalogue, read_manifest};
+use crate::catalogue::{Catalogue, read_manifest, read_newest};
 use crate::entry::Entry;
 use crate::layout::{PACKS, REPO_KEY, Seq};
 use crate::manifest::{Head, Manifest};
@@ -48,17 +48,26 @@ impl RestorePlan {
         only: &[String],
         identities: Option<&Identities>,
     ) -> Result<RestorePlan> {
-        if Repo::load(store).await?.is_none() {
+        // One after the other would be the first of few round trips twice.
+        let (repo, catalogue) = futures::future::join(Repo::load(store), Catalogue::load(store)).await;
+        if repo?.is_none() {
             return Err(Error::Nothing {
                 what: format!("there is no {REPO_KEY} here"),
                 hint: "check the URL".into(),
             });
         }
-        let catalogue = Catalogue::load(store).await?;
+        let catalogue = catalogue?;
         let number = match want {
             Want::Number(number) => number,
             Want::At(at) => catalogue.snapshot_at(store, at).await?.number,
-            Want::Newest => newest(&catalogue, store).await?.number,
+            Want::Newest => {
+                let newest = read_newest(&catalogue, store, identities).await?;
+                let (head, manifest) = newest.ok_or_else(|| Error::Nothing {
+                    what: "the replica holds no snapshot".into(),
+                    hint: "nothing was ever committed".into(),
+                })?;
+                return Self::of(head, manifest, only);
+            }
             Want::LatestValid => return Self::latest_valid(store, &catalogue, only, identities).await,
         };
         let (head, manifest) = read_manifest(store, number, identities).await?;
@@ -139,7 +148,7 @@ impl RestorePlan {
         self.objects().iter().map(|at| self.manifest.objects[*at as usize].size).sum()
     }
 
-    /// Requests it takes: repository, listing, two commits, one per object.
+    /// Requests it takes at most: repository, listing, two commits, one per object.
     pub fn requests(&self) -> u64 {
         4 + self.objects().len() as u64
     }
@@ -148,13 +157,6 @@ impl RestorePlan {
     pub fn bytes(&self) -> u64 {
         self.entries().map(Entry::size).sum()
     }
-}
-
-async fn newest(catalogue: &Catalogue, store: &Store) -> Result<Head> {
-    catalogue.newest_snapshot(store).await?.ok_or_else(|| Error::Nothing {
-        what: "the replica holds no snapshot".into(),
-        hint: "nothing was ever committed".into(),
-    })
 }
 
 /// What matches, what lies below it, and the directories it lies in.

@@ -6,15 +6,16 @@
 
 use super::plan::RestorePlan;
 use super::same::is_in_place;
-use super::tree::reach;
+use super::tree::{reach, reach_parent};
 use crate::entry::Entry;
 use crate::filter::Filter;
 use crate::home::Home;
 use crate::path::RelPath;
-use crate::scan::{Look, is_database};
+use crate::scan::{Look, is_database, look_at};
 use crate::{Error, Result};
 use rustix::fs::{AtFlags, FileType};
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// The tree as it is, beside a plan.
@@ -57,14 +58,22 @@ pub(super) fn sort_out(
         }
     }
     let scanned: HashSet<&RelPath> = there.iter().map(|(path, _)| path).collect();
+    // Entries of one directory follow each other.
+    let mut last: Option<(RelPath, Option<OwnedFd>)> = None;
     for entry in plan.entries().filter(|e| !scanned.contains(&e.path)) {
         if filter.is_anothers(&entry.path) {
             sorted.leave.insert(entry.path.clone());
             continue;
         }
-        let Some((dir, look)) = reach(target, &entry.path)? else { continue };
+        let dir = match last.take() {
+            Some((path, dir)) if path.parent_bytes() == entry.path.parent_bytes() => dir,
+            _ => reach_parent(target, &entry.path)?,
+        };
+        let (_, dir) = last.insert((entry.path.clone(), dir));
+        let Some(dir) = dir else { continue };
+        let Some(look) = look_at(dir, entry.path.name(), target)? else { continue };
         let is_file = look.kind == FileType::RegularFile;
-        if is_file && is_database(&dir, entry.path.name()) {
+        if is_file && is_database(dir, entry.path.name()) {
             tracing::warn!(path = %entry.path, "a database is there, and the snapshot has a file of that name: it is left alone");
             sorted.leave.insert(entry.path.clone());
         } else if look.kind != FileType::Directory {

@@ -1,17 +1,20 @@
 //! Writing into a tree without ever leaving it.
 //!
-//! Parents are opened one segment at a time and never through a link; files are made under a temporary name in `stage/`, on the
-//! same file system, and renamed. Owners and attributes that this user may not set are counted, not fatal: a pod that is not
-//! root restores its own files.
+//! Parents are opened one segment at a time and never through a link; files are made under a temporary name in a directory of `stage/`
+//! ([`Stage`]), on the same file system, and renamed. Owners and attributes that this user may not set are counted, not fatal: a pod
+//! that is not root restores its own files.
 
-use crate::entry::{Content, Entry, Kind, Time};
+mod sparse;
+mod stage;
+
+use crate::entry::{Entry, Kind, Time};
 use crate::path::RelPath;
 use crate::scan::{Look, look_at};
 use crate::{Error, Result};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+pub(super) use sparse::Sparse;
+pub(crate) use stage::{Publisher, Stage, Staged};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,13 +34,17 @@ pub(crate) struct Tree {
 /// What lies at a path and the directory it lies in, reached without following a link; `None` if nothing does, or a link or a file
 /// is in the way.
 pub(super) fn reach(root: &Path, path: &RelPath) -> Result<Option<(OwnedFd, Look)>> {
+    let Some(dir) = reach_parent(root, path)? else { return Ok(None) };
+    let look = look_at(&dir, path.name(), root)?;
+    Ok(look.map(|look| (dir, look)))
+}
+
+/// The directory a path lies in, reached without following a link; `None` if it is not there, or a link or a file is in the way.
+pub(super) fn reach_parent(root: &Path, path: &RelPath) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(Error::sys(root, "open"))?;
     match descend(dir, path) {
-        Ok(dir) => {
-            let look = look_at(&dir, path.name(), root)?;
-            Ok(look.map(|look| (dir, look)))
-        }
+        Ok(dir) => Ok(Some(dir)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         Err(errno) => Err(Error::sys(&root.join(path.as_path()), "look at")(errno)),
     }
@@ -50,12 +57,6 @@ fn descend(mut dir: OwnedFd, path: &RelPath) -> rustix::io::Result<OwnedFd> {
         dir = rustix::fs::openat(&dir, segment, flags, Mode::empty())?;
     }
     Ok(dir)
-}
-
-/// A finished file that has not got its name yet.
-pub(crate) struct Staged {
-    temporary: PathBuf,
-    path: RelPath,
 }
 
 impl Tree {
@@ -105,48 +106,29 @@ impl Tree {
         }
     }
 
-    /// A temporary file.
-    pub(crate) fn temporary(&self) -> Result<(PathBuf, File)> {
-        let path = self.stage.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        let file = File::options()
-            .write(true)
-            .read(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(Error::io(&path, "create"))?;
-        Ok((path, file))
-    }
-
-    /// Writes content under a temporary name, with everything that belongs to it.
-    pub(super) fn stage(&self, entry: &Entry, content: &Content, bytes: &[u8]) -> Result<Staged> {
-        let (temporary, mut file) = self.temporary()?;
-        write_content(&mut file, bytes, content.sparse).map_err(Error::io(&temporary, "write"))?;
-        self.finish(temporary, &file, entry)
-    }
-
-    /// Gives a written temporary file its metadata.
-    pub(crate) fn finish(&self, temporary: PathBuf, file: &File, entry: &Entry) -> Result<Staged> {
-        self.dress(file, &temporary, entry)?;
-        Ok(Staged { temporary, path: entry.path.clone() })
-    }
-
-    /// Owner, mode, attributes, time; in this order, because each may undo the next.
+    /// Owner, mode, attributes, time; in this order, because each may undo the next. What is right already is left alone: looking
+    /// costs a tenth of a change, which the file system's journal has to hear of.
     fn dress(&self, file: impl AsFd, place: &Path, entry: &Entry) -> Result<()> {
-        let owner = rustix::fs::fchown(&file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+        let is = Look::from(rustix::fs::fstat(&file).map_err(Error::sys(place, "look at"))?);
         let mut mode = entry.mode;
-        match owner {
-            Ok(()) => {}
-            Err(Errno::PERM | Errno::INVAL) => {
-                if !self.owns(&file, entry) {
+        let is_owned = (is.uid, is.gid) == (entry.uid, entry.gid);
+        if !is_owned {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            match rustix::fs::fchown(&file, Some(uid), Some(gid)) {
+                Ok(()) => {}
+                Err(Errno::PERM | Errno::INVAL) => {
                     self.foreign.fetch_add(1, Ordering::Relaxed);
                     // Never lend our own rights to a program that belonged to somebody else.
                     mode &= 0o1777;
                 }
+                Err(errno) => return Err(Error::sys(place, "change the owner of")(errno)),
             }
-            Err(errno) => return Err(Error::sys(place, "change the owner of")(errno)),
         }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
-            .map_err(Error::sys(place, "change the mode of"))?;
+        // A change of the owner takes bits away.
+        if !is_owned || is.mode != mode {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+                .map_err(Error::sys(place, "change the mode of"))?;
+        }
         for xattr in &entry.xattrs {
             let set = rustix::fs::fsetxattr(&file, xattr.name.as_slice(), &xattr.value, XattrFlags::empty());
             if let Err(errno) = set {
@@ -161,20 +143,9 @@ impl Tree {
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(Error::sys(place, "set the time of"))
     }
 
-    fn owns(&self, file: impl AsFd, entry: &Entry) -> bool {
-        rustix::fs::fstat(file).is_ok_and(|s| (s.st_uid, s.st_gid) == (entry.uid, entry.gid))
-    }
-
     /// Everything that was written so far is on disk.
     pub(crate) fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.root_fd).map_err(Error::sys(&self.root, "sync"))
-    }
-
-    /// Gives a staged file its name.
-    pub(crate) fn publish(&self, staged: Staged) -> Result<()> {
-        let parent = self.parent(&staged.path)?;
-        rustix::fs::renameat(rustix::fs::CWD, &staged.temporary, &parent, staged.path.name())
-            .map_err(Error::sys(&self.place(&staged.path), "rename into place"))
     }
 
     /// Another name of a file that is in place.
@@ -256,53 +227,4 @@ impl Tree {
 fn times(mtime: Time) -> Timestamps {
     let at = Timespec { tv_sec: mtime.sec, tv_nsec: mtime.nsec.into() };
     Timestamps { last_access: at, last_modification: at }
-}
-
-/// Writes bytes; of a sparse file, blocks of zeros become holes.
-fn write_content(file: &mut File, bytes: &[u8], sparse: bool) -> std::io::Result<()> {
-    let mut out = Sparse::new(file, sparse);
-    out.write_all(bytes)?;
-    out.end()
-}
-
-/// A file that is written from its beginning to its end.
-pub(super) struct Sparse<'a> {
-    file: &'a mut File,
-    sparse: bool,
-    length: u64,
-}
-
-const BLOCK: usize = 4096;
-
-impl<'a> Sparse<'a> {
-    pub(super) fn new(file: &'a mut File, sparse: bool) -> Self {
-        Self { file, sparse, length: 0 }
-    }
-
-    pub(super) fn end(self) -> std::io::Result<()> {
-        if self.sparse { self.file.set_len(self.length) } else { Ok(()) }
-    }
-}
-
-impl Write for Sparse<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if !self.sparse {
-            let n = self.file.write(bytes)?;
-            self.length += n as u64;
-            return Ok(n);
-        }
-        let to_boundary = BLOCK - (self.length % BLOCK as u64) as usize;
-        let piece = &bytes[..bytes.len().min(to_boundary)];
-        if piece.iter().all(|b| *b == 0) {
-            self.file.seek(SeekFrom::Current(piece.len() as i64))?;
-        } else {
-            self.file.write_all(piece)?;
-        }
-        self.length += piece.len() as u64;
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

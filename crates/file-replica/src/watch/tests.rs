@@ -207,3 +207,61 @@ fn an_outage_of_the_store_is_waited_out() {
         .unwrap();
     });
 }
+
+/// A directory that comes with its content, goes on under another name, and leaves: each time the watches are where it is.
+#[test]
+fn directories_that_are_moved_in_renamed_and_moved_out_are_followed() {
+    run(async {
+        let b = Bench::new();
+        (0..9).for_each(|i| b.put(&format!("f{i}"), "1"));
+        let outside = b.dir.path().join("outside");
+        std::fs::create_dir_all(outside.join("deep")).unwrap();
+        std::fs::write(outside.join("deep/file"), "1").unwrap();
+        beside(&b, async |told| {
+            hear(told, "committed 9").await;
+            std::fs::rename(&outside, b.root().join("in")).unwrap();
+            hear(told, "committed 12").await;
+            b.put("in/deep/later", "2");
+            hear(told, "committed 13").await;
+            std::fs::rename(b.root().join("in"), b.root().join("renamed")).unwrap();
+            hear(told, "committed 13").await;
+            b.put("renamed/deep/again", "3");
+            hear(told, "committed 14").await;
+            std::fs::rename(b.root().join("renamed"), &outside).unwrap();
+            hear(told, "committed 9").await;
+            b.requests();
+            std::fs::write(outside.join("deep/not-ours"), "4").unwrap();
+            b.put("last", "5");
+            hear(told, "committed 10").await;
+            assert_eq!(b.requests().len(), 2);
+        })
+        .await
+        .1
+        .unwrap();
+    });
+}
+
+/// The last event of such a file names its inode, not its path.
+#[test]
+fn a_file_that_gets_its_name_when_it_is_finished_is_seen() {
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+    run(async {
+        let b = Bench::new();
+        b.put("a", "1");
+        beside(&b, async |told| {
+            hear(told, "committed 1").await;
+            let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = match rustix::fs::open(b.root(), flags, Mode::from_raw_mode(0o644)) {
+                Ok(file) => file,
+                Err(error) => return println!("skipped: no O_TMPFILE here: {error}"),
+            };
+            rustix::io::write(&file, b"finished").unwrap();
+            let from = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            rustix::fs::linkat(CWD, from, CWD, b.root().join("named"), AtFlags::SYMLINK_FOLLOW).unwrap();
+            hear(told, "committed 2").await;
+        })
+        .await
+        .1
+        .unwrap();
+    });
+}

@@ -29,6 +29,7 @@ pub(super) fn loss(scan: &Scan, state: Option<&State>, before: Option<&Head>, se
                 &mut loss,
                 state,
                 settings,
+                &scan.mounts,
                 |path| scan.found.binary_search_by(|f| f.path.cmp(path)).is_ok(),
                 |ino, entry| inodes.contains(&(ino, entry.size(), entry.mtime)),
             );
@@ -58,7 +59,7 @@ pub(super) fn loss_of_draft(entries: &[Entry], state: Option<&State>, settings: 
     if let Some(state) = state {
         let contents: HashSet<Digest> =
             entries.iter().filter_map(|e| e.content().map(|c| c.sha256)).collect();
-        fill(&mut loss, state, settings, |path| is_in(entries, path), |_, _| false);
+        fill(&mut loss, state, settings, &[], |path| is_in(entries, path), |_, _| false);
         // Renamed: the same bytes are there under another name.
         loss.vanished.retain(|path| {
             !state.manifest.get(path).and_then(Entry::content).is_some_and(|c| contents.contains(&c.sha256))
@@ -75,6 +76,7 @@ fn fill(
     loss: &mut Loss,
     state: &State,
     settings: &Settings,
+    mounts: &[RelPath],
     is_there: impl Fn(&RelPath) -> bool,
     is_inode_there: impl Fn(u64, &Entry) -> bool,
 ) {
@@ -86,6 +88,13 @@ fn fill(
     loss.bytes_before = manifest.bytes();
     for (entry, print) in manifest.entries.iter().zip(&state.prints) {
         if is_there(&entry.path) || (print.ino != 0 && is_inode_there(print.ino, entry)) {
+            continue;
+        }
+        // An empty directory is what one mounts over.
+        if mounts.iter().any(|mount| entry.path.is_within(mount)) {
+            if !entry.is_dir() {
+                loss.covered.push(entry.path.clone());
+            }
             continue;
         }
         // A filter edit is no deletion, and has its own budget.

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use seal::Protection;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::{PutOptions, Store};
@@ -72,7 +72,7 @@ impl Drafter {
         };
         let mut chest =
             Chest::new(Digesting::new(feed), &self.settings.protection).map_err(Error::seal(&key))?;
-        let mut reading = Digesting::new(&mut file);
+        let mut reading = Digesting::new((&mut file).take(look.size + 1));
         // Only the file's own errors carry a number of the system; those of sealing and sending do not.
         if let Err(e) = io::copy(&mut reading, &mut chest) {
             give_up();
