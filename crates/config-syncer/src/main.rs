@@ -39,7 +39,16 @@ fn main() -> ExitCode {
             Verb::Check(args) => check::run(args).await,
             Verb::Paper(_) => unreachable!("handled before a runtime exists"),
         };
-        done.map_err(|error| Failure::new(exit_of_any(&error), format!("{error:#}")))
+        done.map_err(|error| Failure::new(exit_of_any(&error), line(&error)))
+    })
+}
+
+/// What was tried and why it failed, one after the other; a cause that a message names already is not said twice.
+fn line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| match cause.to_string() {
+        cause if line.is_empty() => cause,
+        cause if line.ends_with(&cause) => line,
+        cause => format!("{line}: {cause}"),
     })
 }
 

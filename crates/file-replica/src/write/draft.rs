@@ -201,24 +201,21 @@ impl Drafter {
                             }
                             content
                         }
-                        None => match self.content(found, before, &mut stamps)? {
-                            got => {
-                                let mut content = match got {
-                                    Got::Nothing => continue,
-                                    Got::Kept(content) => content,
-                                    Got::Read(content, seen) => {
-                                        look = seen;
-                                        let at =
-                                            u32::try_from(entries.len()).expect("fewer entries than inodes");
-                                        read.push((at, look.size));
-                                        content
-                                    }
-                                };
-                                content.link = link;
-                                by_link.extend(link.map(|n| (n, (content.clone(), look, path.clone()))));
-                                content
-                            }
-                        },
+                        None => {
+                            let mut content = match self.content(found, before, &mut stamps)? {
+                                Got::Nothing => continue,
+                                Got::Kept(content) => content,
+                                Got::Read(content, seen) => {
+                                    look = seen;
+                                    let at = u32::try_from(entries.len()).expect("fewer entries than inodes");
+                                    read.push((at, look.size));
+                                    content
+                                }
+                            };
+                            content.link = link;
+                            by_link.extend(link.map(|n| (n, (content.clone(), look, path.clone()))));
+                            content
+                        }
                     };
                     Kind::File(content)
                 }
