@@ -26,7 +26,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(large: bool, runs: usize) -> Result<Bench> {
+    pub(crate) fn new(large: bool) -> Result<Bench> {
         for program in ["hw-app", "wal-streamer", "config-syncer", "restore"] {
             procs::bin(program); // built now, so that building is not measured
         }
@@ -36,7 +36,7 @@ impl Bench {
         fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
         let scratch = tempfile::tempdir_in(&output)?;
         let quick = env::var_os("HIGHWATER_BENCH_QUICK").is_some_and(|value| value == "1");
-        Ok(Bench { large, runs, quick, litestream: litestream(target), output, scratch })
+        Ok(Bench { large, runs: 1, quick, litestream: litestream(target), output, scratch })
     }
 
     /// The scratch directory.

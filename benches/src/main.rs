@@ -69,7 +69,8 @@ fn main() -> Result<()> {
     }
     let Arguments { subject, large, runs, only } = arguments()?;
     let started = Instant::now();
-    let bench = Bench::new(large, runs)?;
+    let mut bench = Bench::new(large)?;
+    bench.runs = runs;
     let machine = machine::describe(&bench, (subject.name == "files").then(files::beside))?;
     println!("# {}\n\n{}\n", subject.title, machine.text);
     let mut numbers = json!({ "machine": machine.json, "large": large, "quick": bench.quick });

@@ -162,6 +162,7 @@ impl Writer {
     /// Hears of every head that was read, so that it is not read twice.
     pub fn learn_heads(&mut self, heads: impl IntoIterator<Item = Head>) {
         self.heads = heads.into_iter().map(|head| (head.number, head)).collect();
+        forget_oldest(&mut self.heads);
     }
 
     /// Forgets fingerprints: the next look compares every content (a writer through mmap leaves no trace in `stat`).
@@ -215,6 +216,18 @@ impl Writer {
         };
         let drafted = self.guard_draft(drafted, &mut allowed)?;
         self.commit(drafted, write_id).await
+    }
+}
+
+/// Heads and the objects they name that are remembered, in memory and in the state that every commit writes (P7): some three megabytes. A
+/// week of a busy tree has more; retention reads what is not remembered.
+const REMEMBERED: usize = 20_000;
+
+fn forget_oldest(heads: &mut BTreeMap<Seq, Head>) {
+    let weight = |head: &Head| 3 + head.objects.len();
+    let mut all: usize = heads.values().map(weight).sum();
+    while all > REMEMBERED && heads.len() > 1 {
+        all -= heads.pop_first().map_or(0, |(_, oldest)| weight(&oldest));
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
         ("etcdctl", "etcd-client"),
         ("rclone", "rclone"),
         ("setfacl", "acl"),
+        ("strace", "strace"),
         ("mkfs.ext4", "e2fsprogs"),
         ("debugfs", "e2fsprogs"),
     ]);

@@ -1,6 +1,6 @@
 //! The end of a look: remember the commit, make it, move on. The same bytes again are the same commit.
 
-use super::{Committed, Pending, Writer, changes, draft, fenced};
+use super::{Committed, Pending, Writer, changes, draft, fenced, forget_oldest};
 use crate::home::Marker;
 use crate::layout::commit_key;
 use crate::manifest::{FORMAT, Head, Manifest};
@@ -70,6 +70,7 @@ impl Writer {
     fn next_heads(&self, head: &Head) -> BTreeMap<Seq, Head> {
         let mut heads = self.heads.clone();
         heads.insert(head.number, head.clone());
+        forget_oldest(&mut heads);
         heads
     }
 
@@ -90,6 +91,7 @@ impl Writer {
         self.before = None;
         self.last_number = head.number;
         self.heads.insert(head.number, head.clone());
+        forget_oldest(&mut self.heads);
         self.steps.at("move the marker")?;
         self.marker = Marker::new(&self.lineage, head.number, self.epoch);
         self.home.set_marker(&self.marker)

@@ -120,6 +120,28 @@ fn p1_a_path_that_no_call_can_name_is_counted_and_one_that_no_manifest_can_hold_
 }
 
 #[test]
+fn p7_a_long_history_is_remembered_up_to_a_bound_and_the_newest_always() {
+    let head = |number: u64| {
+        let mut head = crate::Head::claim(number, "aa", "w".into(), number - 1, clock::format_unix_ms(0));
+        let object = |i| crate::Object {
+            key: format!("p/{number}-{i}"),
+            size: 1,
+            sha256: crate::Digest([0; 32]),
+            raw: 1,
+        };
+        head.objects = (0..7).map(object).collect();
+        (number, head)
+    };
+    let mut heads = (1..=5_000).map(head).collect();
+    super::forget_oldest(&mut heads);
+    assert_eq!((heads.len(), heads.first_key_value().unwrap().0), (2_000, &3_001));
+    let mut one = std::collections::BTreeMap::from([head(1)]);
+    one.get_mut(&1).unwrap().objects = vec![one[&1].objects[0].clone(); 30_000];
+    super::forget_oldest(&mut one);
+    assert_eq!(one.len(), 1);
+}
+
+#[test]
 fn a_write_through_a_name_outside_of_the_tree_is_found_by_the_next_look() {
     run(async {
         let b = Bench::new();
