@@ -12,7 +12,7 @@ use testkit::s3::S3Server;
 
 /// See the module.
 pub(crate) struct Bench {
-    /// Also the 1 GiB database.
+    /// Also databases of 1 and 2.6 GiB.
     pub(crate) large: bool,
     /// Times that a restore of files is measured; the median counts.
     pub(crate) runs: usize,

@@ -7,6 +7,8 @@ use crate::bench::Bench;
 use crate::section::MISSING;
 use crate::usage::Usage;
 use anyhow::{Context, Result, bail, ensure};
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -178,8 +180,14 @@ impl Replicator {
     }
 }
 
-/// Credentials, and nothing of the caller's that concerns other stores: with its own client Litestream refuses a CA bundle.
+/// Credentials, and nothing of the caller's that concerns other stores or the benchmark itself: with its own client Litestream refuses a CA
+/// bundle, and ours refuse settings they do not know.
 pub(crate) fn clean(command: &mut Command, server: &S3Server) {
+    let given: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    let ours = |name: &OsString| name.to_string_lossy().starts_with("HIGHWATER_") && !given.contains(name);
+    for (name, _) in env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
     for name in ["AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"] {
         command.env_remove(name);
     }

@@ -47,7 +47,7 @@ enum Task {
         /// What to measure: sqlite, files or etcd
         #[arg(default_value = "sqlite")]
         what: String,
-        /// Also measure with a 1 GiB database, or 50,000 files
+        /// Also measure with databases of 1 and 2.6 GiB, or 50,000 files
         #[arg(long)]
         large: bool,
         /// How often a restore of files is measured; the median is shown
