@@ -4,6 +4,7 @@ mod below;
 mod budget;
 mod drill;
 mod execute;
+mod flush;
 mod follow;
 mod foreign;
 pub mod init;

@@ -94,13 +94,14 @@ pub async fn restore(
     };
     assemble(&fetch, plan, &header, &target).await?;
     let proven = conclude(&header, target.proof(), newest)?;
+    // SQLite looks while the disk writes; both have ended, well or not, before anything else is done with the file.
+    let (checked, synced, integrity) = (target.clone(), target.clone(), options.integrity);
+    let (checked, synced) = tokio::join!(
+        blocking(move || integrity::check(checked.temp(), integrity)),
+        blocking(move || synced.sync()),
+    );
+    checked.and(synced)?;
     let target = Arc::try_unwrap(target).expect("all tasks that held the target have ended");
-    let integrity = options.integrity;
-    let target = blocking(move || {
-        integrity::check(target.temp(), integrity)?;
-        Ok(target)
-    })
-    .await?;
     blocking(move || target.finish()).await?;
     Ok(Restored {
         txid: newest.name.max.to_string(),

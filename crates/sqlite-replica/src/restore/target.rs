@@ -1,6 +1,7 @@
 //! The file a restore writes: temporary until it is proven, then renamed into place (P2: never half a file under the final name).
 
 use crate::error::{Error, Result};
+use crate::restore::flush::Flusher;
 use crate::restore::object::Pages;
 use crate::restore::proof::Proof;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +17,7 @@ pub(crate) struct Target {
     output: PathBuf,
     page_size: usize,
     proof: Proof,
+    flusher: Flusher,
     finished: bool,
 }
 
@@ -52,7 +54,15 @@ impl Target {
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
         let file = options.open(&temp).map_err(Error::io(&temp, "create"))?;
         let output = output.to_owned();
-        Ok(Target { file, temp, output, page_size, proof: Proof::new(commit), finished: false })
+        Ok(Target {
+            file,
+            temp,
+            output,
+            page_size,
+            proof: Proof::new(commit),
+            flusher: Flusher::default(),
+            finished: false,
+        })
     }
 
     /// The open temporary file.
@@ -70,10 +80,15 @@ impl Target {
         &self.proof
     }
 
+    /// Makes the content durable; may be called while others read it.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.flusher.end().and_then(|()| self.file.sync_all()).map_err(Error::io(&self.temp, "sync"))
+    }
+
     /// Makes the file durable and gives it its name. A database already there, and its `-wal` and `-shm`, which must never meet
     /// the new file, are set aside first and removed last.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.file.sync_all().map_err(Error::io(&self.temp, "sync"))?;
+        self.sync()?;
         let mut aside = Vec::new();
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let old = with_suffix(&self.output, suffix);
@@ -100,6 +115,7 @@ impl Pages for Target {
     fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
         if self.proof.accept(pgno, page) {
             self.file.write_all_at(page, u64::from(pgno - 1) * self.page_size as u64)?;
+            self.flusher.wrote(&self.file, page.len())?;
         }
         Ok(())
     }
