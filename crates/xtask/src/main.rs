@@ -77,9 +77,17 @@ enum Task {
         steps: u64,
     },
     /// Build the small static binaries
-    Dist,
-    /// Run a rendered example in containers, lose its volume, and see it come back
-    E2e,
+    Dist {
+        /// Also for arm64, cross-compiled
+        #[arg(long)]
+        arm64: bool,
+    },
+    /// Run rendered examples in containers, lose their volumes, and see them come back
+    E2e {
+        /// In the images that are shipped (`cargo xtask dist` first), not in those of a debug build
+        #[arg(long)]
+        shipped: bool,
+    },
     /// Build the container images from the static binaries, and judge them
     Images,
     /// Generate, render and judge components, charts, examples, alerts and policies
@@ -87,6 +95,9 @@ enum Task {
         /// Write nothing; what is out of date is a failure
         #[arg(long)]
         check: bool,
+        /// Also build the Kyverno CLI (ten minutes, once)
+        #[arg(long)]
+        full: bool,
         /// Only lint these rendered manifests
         #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "check")]
         lint: Vec<PathBuf>,
@@ -100,11 +111,11 @@ fn main() -> ExitCode {
         Task::Bench { what, large, runs, only } => bench::run(&what, large, runs, &only),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Planted { only, seeds, steps } => planted::run(only.as_deref(), seeds, steps),
-        Task::Dist => dist::run(),
-        Task::E2e => e2e::run(),
+        Task::Dist { arm64 } => dist::run(arm64).map(drop),
+        Task::E2e { shipped } => e2e::run(shipped),
         Task::Images => images::build(),
         Task::Manifests { lint, .. } if !lint.is_empty() => manifests::lint_files(&lint),
-        Task::Manifests { check, .. } => manifests::run(check),
+        Task::Manifests { check, full, .. } => manifests::run(check, full),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

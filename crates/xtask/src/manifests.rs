@@ -7,6 +7,7 @@
 //! schemas, promtool, Helm, the Kyverno CLI, and the binaries' own `--help`. What cannot be had on this machine is named as SKIP with
 //! what it would have proven; a skipped judge never counts as passed. What it does not do: talk to a cluster.
 
+mod custom;
 mod dashboard;
 mod generate;
 mod helm;
@@ -65,8 +66,8 @@ pub(crate) fn lint_files(files: &[PathBuf]) -> Result<()> {
     if found.is_empty() { Ok(()) } else { bail!("{} findings", found.len()) }
 }
 
-/// Generates, renders, and judges; see the module.
-pub(crate) fn run(check: bool) -> Result<()> {
+/// Generates, renders, and judges; see the module. `full` builds judges that take minutes to build.
+pub(crate) fn run(check: bool, full: bool) -> Result<()> {
     let mut report = Report::default();
     generate::all(check, &mut report)?;
     monitoring::judge(&mut report)?;
@@ -85,7 +86,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     }
     report.pass(format!("{} rendered documents linted", rendered.len()));
     schema::judge(&rendered, &mut report)?;
-    policies::judge(check, &mut report)?;
+    policies::judge(check, full, &mut report)?;
     phantom::judge(&rendered, &mut report)?;
 
     for line in &report.passed {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, on a clean machine too. What cannot be had is named, and what it would have proven.
 
-use crate::manifests;
 use crate::tools::{self, etcd, go_program, has, install, litestream_vfs};
+use crate::{dist, e2e, images, manifests};
 use anyhow::Result;
 use std::process::Command;
 
@@ -108,5 +108,21 @@ pub(crate) fn run(full: bool) -> Result<()> {
         }
     }
     // After the build: what manifests and pages call is asked of the binaries.
-    manifests::run(true).and(tested)
+    let mut tested = manifests::run(true, full).and(tested);
+    if full {
+        // What ships is what runs in the containers. Its arm64 twin is judged as an image only.
+        let is_static = dist::run(true);
+        let judged = match &is_static {
+            Ok(true) => images::build(),
+            _ => {
+                println!("SKIP images: there are no static binaries");
+                Ok(())
+            }
+        };
+        let ran = e2e::run(matches!(is_static, Ok(true)));
+        tested = tested.and(is_static.map(drop)).and(judged).and(ran);
+    } else {
+        println!("SKIP (only with --full): static binaries, images, pods in containers, the Kyverno CLI");
+    }
+    tested
 }

@@ -106,15 +106,55 @@ pub(crate) fn go_program(module: &str, version: &str, name: &str) -> Option<Path
     program.canonicalize().ok()
 }
 
+/// Where Go keeps the sources of a module at a version, fetched if need be; `None` if they cannot be had.
+pub(crate) fn go_module(module: &str, version: &str) -> Option<PathBuf> {
+    let out = Command::new("go")
+        .args(["mod", "download", "-json", &format!("{module}@{version}")])
+        .env("GOFLAGS", "")
+        .current_dir(env::temp_dir())
+        .output()
+        .ok()?;
+    let said: serde_json::Value = serde_json::from_slice(&out.stdout).ok()?;
+    Some(PathBuf::from(said["Dir"].as_str()?))
+}
+
+/// A Go program whose module replaces others, which `go install` refuses: built where its module lies, with its own `go.mod`.
+pub(crate) fn go_program_in_place(module: &str, version: &str, package: &str, name: &str) -> Option<PathBuf> {
+    let dir = cache().join(format!("{name}-{version}"));
+    let program = dir.join(name);
+    if !program.is_file() {
+        let sources = go_module(module, version)?;
+        std::fs::create_dir_all(&dir).ok()?;
+        let program = dir.canonicalize().ok()?.join(name);
+        println!("building {name} {version}");
+        let status = Command::new("go")
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg(package)
+            .current_dir(sources)
+            .env("GOFLAGS", "")
+            .status();
+        if !status.is_ok_and(|s| s.success()) {
+            return None;
+        }
+    }
+    program.canonicalize().ok()
+}
+
 /// `etcd`, `etcdctl` and `etcdutl` of one version in one directory; `None` if they cannot be had. Their modules replace
 /// others, so `go install` refuses them; a small module that requires them does not.
 pub(crate) fn etcd(version: &str) -> Option<PathBuf> {
+    etcd_for(version, None)
+}
+
+/// As [`etcd`], for another architecture in Go's words.
+pub(crate) fn etcd_for(version: &str, arch: Option<&str>) -> Option<PathBuf> {
     const PROGRAMS: [(&str, &str); 3] = [
         ("etcdutl", "go.etcd.io/etcd/etcdutl/v3"),
         ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
         ("etcd", "go.etcd.io/etcd/server/v3"),
     ];
-    let dir = cache().join(format!("etcd-{version}"));
+    let dir = cache().join(format!("etcd-{version}{}", arch.map(|a| format!("-{a}")).unwrap_or_default()));
     if !PROGRAMS.iter().all(|(name, _)| dir.join(name).is_file()) {
         std::fs::create_dir_all(&dir).ok()?;
         let imports: String = PROGRAMS.iter().map(|(_, path)| format!("import _ \"{path}\"\n")).collect();
@@ -123,7 +163,11 @@ pub(crate) fn etcd(version: &str) -> Option<PathBuf> {
             .ok()?;
         println!("building etcd {version}");
         let go = |args: &[&str]| {
-            let status = Command::new("go").args(args).current_dir(&dir).env("GOFLAGS", "").status();
+            // Without cgo they are static, as they must be in an image from `scratch`.
+            let environment = [("GOFLAGS", ""), ("CGO_ENABLED", "0")];
+            let arch = arch.map(|arch| ("GOARCH", arch));
+            let status =
+                Command::new("go").args(args).current_dir(&dir).envs(environment).envs(arch).status();
             status.is_ok_and(|status| status.success())
         };
         let wanted: Vec<String> = PROGRAMS.iter().map(|(_, path)| format!("{path}@{version}")).collect();

@@ -2,14 +2,14 @@
 //!
 //! Plain init containers run one after another to their end; native sidecars start in their place in the list, and the next entry waits for
 //! their startup probe; then the application. A stop runs the preStop hooks, ends the application, then the sidecars in reverse order.
-//! All share the host's network, so one pod at a time. What it does not do: restart, probe for liveness, limit memory.
+//! Each pod has a network of its own, so several can run at once. What it does not do: restart, probe for liveness, limit memory.
 
+use super::network::Network;
+use super::probe;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -44,6 +44,14 @@ pub(super) struct Pod {
     scratch: tempfile::TempDir,
     running: Vec<Value>,
     generation: u32,
+    network: Network,
+}
+
+/// An init container that ended with an error.
+pub(super) struct Failed {
+    pub(super) name: String,
+    pub(super) code: i32,
+    pub(super) log: String,
 }
 
 impl Pod {
@@ -53,10 +61,12 @@ impl Pod {
         annotations: &[(&str, &str)],
         outside: &[(&str, &Path)],
         generation: u32,
+        network: Network,
     ) -> Result<Self> {
         let template = &deployment["spec"]["template"];
         let mut known: BTreeMap<String, String> =
             serde_json::from_value(template["metadata"]["annotations"].clone())?;
+        known.insert("highwater.dev/endpoint".into(), network.endpoint());
         known.extend(
             annotations.iter().map(|(key, value)| (format!("highwater.dev/{key}"), (*value).to_owned())),
         );
@@ -67,6 +77,7 @@ impl Pod {
             scratch: tempfile::tempdir()?,
             running: Vec::new(),
             generation,
+            network,
         };
         pod.volumes()?;
         Ok(pod)
@@ -103,8 +114,16 @@ impl Pod {
         Ok(serde_json::from_str(&fs::read_to_string(&path).with_context(|| path.display().to_string())?)?)
     }
 
-    /// Everything that comes before the application; an init container that fails ends it with its log.
+    /// Everything that comes before the application; an init container that fails ends it with its code and log.
     pub(super) fn start_inits(&mut self) -> Result<()> {
+        match self.try_inits()? {
+            None => Ok(()),
+            Some(failed) => bail!("{} ended with {}:\n{}", failed.name, failed.code, failed.log),
+        }
+    }
+
+    /// As [`Self::start_inits`], with the failure of an init container as a value.
+    pub(super) fn try_inits(&mut self) -> Result<Option<Failed>> {
         for container in self.spec["initContainers"].as_array().cloned().unwrap_or_default() {
             let name = self.name(&container);
             let sidecar = container["restartPolicy"] == "Always";
@@ -112,14 +131,18 @@ impl Pod {
             self.running.push(container.clone());
             if sidecar {
                 self.wait_started(&container)?;
-            } else {
-                let code = String::from_utf8(say(podman().args(["wait", &name]))?.stdout)?;
-                ensure!(code.trim() == "0", "{name} ended with {}:\n{}", code.trim(), log(&name));
-                self.running.retain(|one| one["name"] != container["name"]);
-                say(podman().args(["rm", "--force", &name]))?;
+                continue;
+            }
+            let code = String::from_utf8(say(podman().args(["wait", &name]))?.stdout)?;
+            let log = log(&name);
+            self.running.retain(|one| one["name"] != container["name"]);
+            say(podman().args(["rm", "--force", &name]))?;
+            if code.trim() != "0" {
+                let name = container["name"].as_str().unwrap_or_default().to_owned();
+                return Ok(Some(Failed { name, code: code.trim().parse()?, log }));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The application itself.
@@ -135,6 +158,40 @@ impl Pod {
     pub(super) fn exec(&self, container: &str, command: &[&str]) -> Result<String> {
         let name = format!("hw-e2e-{}-{container}", self.generation);
         Ok(String::from_utf8(say(podman().args(["exec", &name]).args(command))?.stdout)?)
+    }
+
+    /// The exit code of a command inside a running container.
+    pub(super) fn exit_of(&self, container: &str, command: &[&str]) -> Result<i32> {
+        let name = format!("hw-e2e-{}-{container}", self.generation);
+        let out = podman().args(["exec", &name]).args(command).output()?;
+        out.status.code().context("podman was killed")
+    }
+
+    /// Its network.
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// An endpoint of a sidecar: status and body.
+    pub(super) fn ask(&self, container: &str, path: &str) -> Result<(u16, String)> {
+        let found = self.running.iter().find(|c| c["name"] == container);
+        let found = found.with_context(|| format!("{container} does not run"))?;
+        let port = found["ports"][0]["containerPort"].as_u64().context("it has no port")? as u16;
+        probe::get(self.network.pod(), port, path)
+    }
+
+    /// Peak of the memory of a running container and its limit in the manifest, in bytes.
+    pub(super) fn memory(&self, container: &str) -> Result<(u64, u64)> {
+        let name = format!("hw-e2e-{}-{container}", self.generation);
+        let pid =
+            String::from_utf8(say(podman().args(["inspect", "--format", "{{.State.Pid}}", &name]))?.stdout)?;
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()))?;
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let peak: u64 = peak.trim().trim_end_matches(" kB").parse()?;
+        let found = self.running.iter().find(|c| c["name"] == container).context("it runs")?;
+        let limit = found["resources"]["limits"]["memory"].as_str().unwrap_or_default();
+        let limit: u64 = limit.trim_end_matches("Mi").parse().with_context(|| format!("limit {limit:?}"))?;
+        Ok((peak << 10, limit << 20))
     }
 
     /// preStop, the application, the sidecars in reverse; gives the exit codes in that order.
@@ -181,7 +238,8 @@ impl Pod {
     fn command(&self, container: &Value) -> Command {
         let mut command = podman();
         let user = container["securityContext"]["runAsUser"].as_u64().map_or(self.user(), |u| u as u32);
-        command.args(["run", "--detach", "--pull", "never", "--network", "host", "--cap-drop", "all"]);
+        command.args(["run", "--detach", "--pull", "never", "--cap-drop", "all"]);
+        command.args(["--network", &self.network.argument()]);
         command.args([
             "--security-opt",
             "no-new-privileges",
@@ -197,7 +255,7 @@ impl Pod {
         for variable in container["env"].as_array().into_iter().flatten() {
             let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
             let value = match field {
-                Some("metadata.name") => format!("ledger-{}", self.generation),
+                Some("metadata.name") => format!("pod-{}", self.generation),
                 Some("metadata.namespace") => "e2e".into(),
                 Some("metadata.uid") => format!("00000000-0000-0000-0000-{:012}", self.generation),
                 Some("spec.nodeName") => "node-1".into(),
@@ -222,16 +280,13 @@ impl Pod {
     /// Polls the startup probe as often as it says.
     fn wait_started(&self, container: &Value) -> Result<()> {
         let probe = &container["startupProbe"];
-        let ports = container["ports"].as_array().into_iter().flatten();
-        let port =
-            ports.filter(|p| p["name"] == probe["httpGet"]["port"]).find_map(|p| p["containerPort"].as_u64());
-        let port = port.context("the startup probe has no port")? as u16;
+        let port = port(container, &probe["httpGet"]["port"]).context("the startup probe has no port")?;
         let path = probe["httpGet"]["path"].as_str().unwrap_or("/");
         let budget =
             probe["periodSeconds"].as_u64().unwrap_or(10) * probe["failureThreshold"].as_u64().unwrap_or(3);
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(budget) {
-            if get(port, path).is_ok_and(|status| status == 200) {
+            if probe::get(self.network.pod(), port, path).is_ok_and(|(status, _)| status == 200) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -246,14 +301,11 @@ impl Drop for Pod {
     }
 }
 
-/// The status of a GET on loopback.
-pub(super) fn get(port: u16, path: &str) -> Result<u16> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply)?;
-    Ok(reply.split_whitespace().nth(1).unwrap_or_default().parse()?)
+/// A port by its name or number.
+fn port(container: &Value, wanted: &Value) -> Option<u16> {
+    let mut ports = container["ports"].as_array().into_iter().flatten();
+    let named = ports.find(|p| p["name"] == *wanted).and_then(|p| p["containerPort"].as_u64());
+    u16::try_from(named.or_else(|| wanted.as_u64())?).ok()
 }
 
 fn log(name: &str) -> String {

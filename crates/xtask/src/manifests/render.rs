@@ -40,7 +40,9 @@ pub(super) fn all(kustomize: &[String], check: bool, report: &mut Report) -> Res
         visit(dir, &mut used)?;
         let Some(mut out) = build(kustomize, dir, report)? else { continue };
         if dir.join("chart-output.yaml").exists() {
-            out = post_render(kustomize, dir, &out, report)?;
+            let release = post_render(kustomize, dir, &out, report)?;
+            add(&mut rendered, &dir.display().to_string(), &release.releases)?;
+            out = release.rendered;
         }
         if out.contains("CHANGE-ME") || out.contains("${") {
             report.fail(format!("{}: a value was left to be changed", dir.display()));
@@ -137,9 +139,15 @@ fn images(dir: &Path, kustomization: &str, report: &mut Report) {
     }
 }
 
+/// What comes of a HelmRelease, and the HelmReleases themselves.
+struct Released {
+    rendered: String,
+    releases: String,
+}
+
 /// What Flux and helm-controller do: substitute `variables.env`, render the chart, lay the HelmRelease's patches over its output.
-fn post_render(kustomize: &[String], dir: &Path, out: &str, report: &mut Report) -> Result<String> {
-    let mut result = String::new();
+fn post_render(kustomize: &[String], dir: &Path, out: &str, report: &mut Report) -> Result<Released> {
+    let (mut result, mut releases) = (String::new(), String::new());
     let variables = read_to_string(dir.join("variables.env"))?;
     let values: Vec<(&str, &str)> = variables.lines().filter_map(|line| line.split_once('=')).collect();
     for document in yaml::documents(&substitute(out, &values))? {
@@ -147,6 +155,7 @@ fn post_render(kustomize: &[String], dir: &Path, out: &str, report: &mut Report)
             result += &format!("---\n{document:#}\n");
             continue;
         }
+        releases += &format!("---\n{document:#}\n");
         let scratch = tempfile::tempdir()?;
         let patches: Vec<&Value> =
             list(&document, "spec.postRenderers").iter().flat_map(|r| list(r, "kustomize.patches")).collect();
@@ -157,5 +166,5 @@ fn post_render(kustomize: &[String], dir: &Path, out: &str, report: &mut Report)
             result += &format!("---\n{rendered}");
         }
     }
-    Ok(result)
+    Ok(Released { rendered: result, releases })
 }

@@ -1,0 +1,161 @@
+//! What outlives a pod: volumes, Secrets, the store; and what makes the next pod of a Deployment from it.
+
+use super::kubelet::{Pod, own};
+use super::network::Network;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use testkit::s3::S3Server;
+
+/// How long anything may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// See the module.
+pub(super) struct Cluster {
+    deployment: Value,
+    scratch: tempfile::TempDir,
+    recipient: Option<String>,
+    port: u16,
+    server: Option<S3Server>,
+    pods: u32,
+}
+
+/// What the start of a pod did, part by part, and how long it took.
+pub(super) struct Start {
+    pub(super) outcomes: Vec<String>,
+    pub(super) took: Duration,
+}
+
+impl Cluster {
+    /// An empty cluster with a store, and this Deployment.
+    pub(super) fn new(deployment: Value) -> Result<Self> {
+        let scratch = tempfile::tempdir()?;
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
+        for name in ["store", "highwater-credentials", "highwater-identity"] {
+            fs::create_dir(scratch.path().join(name))?;
+        }
+        let server = S3Server::start_in(scratch.path().join("store"));
+        for (name, value) in server.env() {
+            fs::write(scratch.path().join("highwater-credentials").join(name), value)?;
+        }
+        let volumes = &deployment["spec"]["template"]["spec"]["volumes"];
+        let sealed = volumes.as_array().into_iter().flatten().any(|v| v["name"] == "highwater-identity");
+        let recipient =
+            sealed.then(|| key(&scratch.path().join("highwater-identity/identity.txt"))).transpose()?;
+        Ok(Self { deployment, scratch, recipient, port: server.port(), server: Some(server), pods: 0 })
+    }
+
+    /// A volume by its name, made when it is first asked for.
+    pub(super) fn volume(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.scratch.path().join("volumes").join(name);
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// Everything on the volume is gone, as with a new one.
+    pub(super) fn wipe(&self, volume: &str) -> Result<()> {
+        let dir = self.volume(volume)?;
+        fs::remove_dir_all(&dir)?;
+        Ok(fs::create_dir(&dir)?)
+    }
+
+    /// A file of the volume, written as the application's user would.
+    pub(super) fn put(&self, volume: &str, name: &str, text: &str) -> Result<()> {
+        let root = self.volume(volume)?;
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().context("below the volume")?)?;
+        fs::write(&path, text)?;
+        let user = self.deployment["spec"]["template"]["spec"]["securityContext"]["runAsUser"].as_u64();
+        own(&root, user.unwrap_or(65532) as u32)
+    }
+
+    /// The next pod, on this volume; nothing of it runs yet.
+    pub(super) fn pod(&mut self, volume: &str) -> Result<Pod> {
+        self.pods += 1;
+        let network = Network::new(u8::try_from(self.pods).context("fewer than 250 pods")?, self.port)?;
+        let mut annotations = vec![("bucket", "bucket-hw"), ("debounce", "1s")];
+        annotations.extend(self.recipient.as_deref().map(|r| ("recipients", r)));
+        let [credentials, identity] =
+            ["highwater-credentials", "highwater-identity"].map(|name| self.scratch.path().join(name));
+        let volume = self.volume(volume)?;
+        let outside: [(&str, &Path); 3] =
+            [("data", &volume), ("highwater-credentials", &credentials), ("highwater-identity", &identity)];
+        Pod::new(&self.deployment, &annotations, &outside, self.pods, network)
+    }
+
+    /// The next pod up to its application, which waits.
+    pub(super) fn start(&mut self, volume: &str) -> Result<(Pod, Start)> {
+        let begun = Instant::now();
+        let mut pod = self.pod(volume)?;
+        pod.start_inits()?;
+        let handover = pod.handover()?;
+        let parts = ["databases", "files"].map(|kind| handover[kind].as_array().cloned().unwrap_or_default());
+        let outcomes =
+            parts.concat().iter().map(|p| p["outcome"].as_str().unwrap_or_default().to_owned()).collect();
+        Ok((pod, Start { outcomes, took: begun.elapsed() }))
+    }
+
+    /// The store is down: it refuses connections.
+    pub(super) fn store_down(&mut self) {
+        self.server = None;
+    }
+
+    /// The last requests, for a failure's message.
+    pub(super) fn requests(&self) -> Vec<String> {
+        self.server.iter().flat_map(S3Server::log).map(|request| format!("{request:?}")).collect()
+    }
+
+    /// The store comes back, with what it held, after some time.
+    pub(super) fn store_up_after(&self, pause: Duration) -> std::thread::JoinHandle<S3Server> {
+        let (store, port) = (self.scratch.path().join("store"), self.port);
+        std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            S3Server::start_in_on(store, port)
+        })
+    }
+
+    /// Takes the store that came back.
+    pub(super) fn take_store(&mut self, server: S3Server) {
+        self.server = Some(server);
+    }
+}
+
+impl Start {
+    /// All parts did this.
+    pub(super) fn all(&self, outcome: &str) -> Result<()> {
+        ensure!(
+            !self.outcomes.is_empty() && self.outcomes.iter().all(|o| o == outcome),
+            "{outcome} was expected, and the start says {:?}",
+            self.outcomes
+        );
+        Ok(())
+    }
+
+    /// In seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.took.as_secs_f64()
+    }
+}
+
+/// Asks until it is so.
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !is_so()? {
+        ensure!(begun.elapsed() < PATIENCE, "waited {} s for: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// A new age identity in this file; gives the recipient.
+fn key(path: &Path) -> Result<String> {
+    let out = Command::new("age-keygen").arg("-o").arg(path).output().context("age-keygen (package age)")?;
+    ensure!(out.status.success(), "age-keygen: {}", String::from_utf8_lossy(&out.stderr));
+    let text = fs::read_to_string(path)?;
+    let recipient = text.lines().find_map(|line| line.strip_prefix("# public key: "));
+    Ok(recipient.context("age-keygen names the public key")?.to_owned())
+}
