@@ -6,12 +6,16 @@
 //! Updates are idempotent and are redone from the staged file after a crash.
 
 use crate::error::{Error, Result};
+use ltx::checksum::Rolling;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 64 << 10;
+
+/// Entries written at a time when all are.
+const RUN: usize = 8192;
 
 /// Page checksums on disk.
 #[derive(Debug)]
@@ -56,8 +60,13 @@ impl PageTable {
         Ok(())
     }
 
-    /// Sets consecutive entries from `first` on.
-    pub(crate) fn set_run(&mut self, first: u32, checksums: &[u64]) -> Result<()> {
+    /// All entries anew: the pages of a database in ascending order, without a gap.
+    pub(crate) fn fill(&mut self) -> Result<Filling<'_>> {
+        self.truncate(0)?;
+        Ok(Filling { table: self, run: Vec::with_capacity(RUN), rolling: Rolling::empty() })
+    }
+
+    fn set_run(&mut self, first: u32, checksums: &[u64]) -> Result<()> {
         let bytes: Vec<u8> = checksums.iter().flat_map(|c| c.to_le_bytes()).collect();
         self.file
             .write_all_at(&bytes, offset(first))
@@ -111,6 +120,39 @@ impl PageTable {
     /// Makes the table durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io(&self.path, "sync the page table"))
+    }
+}
+
+/// A table that is being filled, see [`PageTable::fill`].
+pub(crate) struct Filling<'t> {
+    table: &'t mut PageTable,
+    run: Vec<u64>,
+    rolling: Rolling,
+}
+
+impl Filling<'_> {
+    /// The next page; `None` for the lock page.
+    pub(crate) fn push(&mut self, checksum: Option<u64>) -> Result<()> {
+        self.rolling.replace(None, checksum);
+        self.run.push(checksum.unwrap_or(0));
+        if self.run.len() == RUN { self.write() } else { Ok(()) }
+    }
+
+    /// Makes the table durable; gives the checksum of the database.
+    pub(crate) fn finish(mut self) -> Result<Rolling> {
+        self.write()?;
+        self.table.sync()?;
+        Ok(self.rolling)
+    }
+
+    fn write(&mut self) -> Result<()> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        let first = self.table.pages + 1;
+        self.table.set_run(first, &self.run)?;
+        self.run.clear();
+        Ok(())
     }
 }
 

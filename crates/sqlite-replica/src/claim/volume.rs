@@ -7,7 +7,7 @@ use crate::state::{Data, Inherited, Mark, Record, StateDir, WalPosition};
 use crate::table::PageTable;
 use crate::write::{Form, Plan, decide, stranger};
 use clock::{Clock, IdGen};
-use ltx::checksum::{Rolling, page_checksum};
+use ltx::checksum::page_checksum;
 use ltx::{Header, PageSize};
 use seal::Protection;
 use std::fs::File;
@@ -188,19 +188,16 @@ fn tabulate(database: &Path, table: &mut PageTable, timestamp_ms: i64) -> Result
         bytes => u32::from(bytes),
     };
     let page_size = PageSize::new(bytes).map_err(Error::ltx("page size"))?;
-    table.truncate(0)?;
-    let (mut rolling, mut page, mut pgno) = (Rolling::empty(), vec![0; page_size.bytes()], 0);
+    let mut filling = table.fill()?;
+    let (mut page, mut pgno) = (vec![0; page_size.bytes()], 0);
     let mut from = BufReader::with_capacity(256 << 10, &file);
     let len = file.metadata().map_err(failed("stat"))?.len();
     while u64::from(pgno) * u64::from(bytes) < len {
         from.read_exact(&mut page).map_err(failed("read"))?;
         pgno += 1;
-        let known = pgno != page_size.lock_page();
-        let sum = if known { page_checksum(pgno, &page) } else { 0 };
-        rolling.replace(None, Some(sum).filter(|_| known));
-        table.set(pgno, sum)?;
+        filling.push((pgno != page_size.lock_page()).then(|| page_checksum(pgno, &page)))?;
     }
-    table.sync()?;
+    let rolling = filling.finish()?;
     Ok(Mark { page_size: bytes, commit: pgno, rolling: rolling.value(), timestamp_ms, position: NOWHERE })
 }
 

@@ -38,7 +38,7 @@ impl Default for RestoreOptions {
     fn default() -> Self {
         RestoreOptions {
             integrity: Integrity::Quick,
-            parallelism: 8,
+            parallelism: 24,
             budget: Budget::default(),
             identities: None,
         }

@@ -279,8 +279,7 @@ async fn bring(
     progress: &Arc<Progress>,
 ) -> Result<()> {
     // The claim is in the store now, so the listing is made anew.
-    let catalogue = Catalogue::load(&task.store).await?;
-    let owner = Owner::load(&task.store).await?;
+    let (catalogue, owner) = tokio::try_join!(Catalogue::load(&task.store), Owner::load(&task.store))?;
     let ready = task.database.with_file_name(format!(
         "{}.restored",
         task.database.file_name().unwrap_or_default().to_string_lossy()

@@ -18,27 +18,16 @@ use store::Feed;
 
 /// First pass: fills `table` with the checksum of every page of the view.
 pub(crate) fn tabulate(view: &mut View<'_>, table: &mut PageTable, lock_page: u32) -> Result<Rolling> {
-    table.truncate(0)?;
-    let (mut run, mut first) = (Vec::with_capacity(8192), 1);
-    let mut rolling = Rolling::empty();
+    let mut filling = table.fill()?;
     let mut failed = None;
     view.for_each_page(|pgno: u32, page: &[u8]| {
-        let sum = if pgno == lock_page { 0 } else { checksum::page_checksum(pgno, page) };
-        rolling.replace(None, Some(sum).filter(|s| *s != 0));
-        run.push(sum);
-        if run.len() == run.capacity() {
-            failed = failed.take().or(table.set_run(first, &run).err());
-            first = pgno + 1;
-            run.clear();
-        }
+        let sum = (pgno != lock_page).then(|| checksum::page_checksum(pgno, page));
+        failed = failed.take().or(filling.push(sum).err());
         Ok(())
     })?;
-    if !run.is_empty() {
-        table.set_run(first, &run)?;
-    }
     match failed {
-        Some(e) => Err(e),
-        None => table.sync().map(|()| rolling),
+        Some(error) => Err(error),
+        None => filling.finish(),
     }
 }
 
