@@ -193,7 +193,7 @@ fn p2_a_disk_that_fills_halfway_leaves_nothing_under_the_final_name() {
     place.restore("p", &out, NONE).expect(1).says(&["needs", "left"]);
     // Enough when it is asked, and taken while the restore runs: the bodies come slowly, the ballast does not.
     disk.release();
-    place.server().faults().throttle_out(6 << 20);
+    place.server().faults().throttle_out(2 << 20);
     let mut command = place.command("restore");
     command.args(["sqlite", &place.url("p"), "-o"]).arg(&out);
     let mut restore = testkit::procs::Proc::start(command);
