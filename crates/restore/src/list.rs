@@ -46,6 +46,8 @@ pub(crate) async fn run(args: List) -> Result<Exit, Error> {
     let lineage = if catalogue.has_lineage { Lineage::load(&store).await? } else { None };
     let sealed = lineage.is_some_and(|lineage| lineage.sealed);
     let through = Proven::load(&store).await?.and_then(|p| p.txid());
+    let newest = points.last().map(|point| point.txid);
+    let lost = through.filter(|through| newest.is_some_and(|newest| newest < *through));
     let rows = points.into_iter().map(|point| {
         let store = &store;
         async move {
@@ -74,6 +76,9 @@ pub(crate) async fn run(args: List) -> Result<Exit, Error> {
             let proven = if row.proven { "yes" } else { "" };
             text +=
                 &format!("{:<16}  {time:<24}  {:>5}  {:>12}  {proven:<6}\n", row.txid, row.level, row.size);
+        }
+        if let Some(through) = lost {
+            text += &format!("the replica was proven up to TXID {through}: newer objects are gone\n");
         }
         text
     });

@@ -171,7 +171,7 @@ async fn p2_every_listed_point_is_a_state_that_existed() {
                 .unwrap(),
         );
         let at = clock::parse_unix_ms(&done.timestamp).unwrap();
-        assert_eq!(point_at(&scene.store, &catalogue, at).await.unwrap().txid, point.txid);
+        assert_eq!(point_at(&scene.store, &catalogue, at).await.unwrap().0.txid, point.txid);
     }
     seen.dedup();
     assert_eq!(seen, states);

@@ -34,19 +34,19 @@ pub fn points(catalogue: &Catalogue) -> Vec<Point> {
 
 /// The newest point committed at or before `at`. Commit times stand in the headers and rise with the TXID, so a
 /// binary search needs about log2(points) ranged GETs; the listing's own times are those of the upload and not used.
-pub async fn point_at(store: &Store, catalogue: &Catalogue, at: UnixMs) -> Result<Point> {
+pub async fn point_at(store: &Store, catalogue: &Catalogue, at: UnixMs) -> Result<(Point, UnixMs)> {
     let points = points(catalogue);
-    let (mut low, mut high, mut oldest) = (0, points.len(), None);
+    let (mut low, mut high, mut oldest, mut found) = (0, points.len(), None, at);
     while low < high {
         let middle = low + (high - low) / 2;
         let time = read_header(store, &points[middle].file).await?.timestamp_ms;
         if middle == 0 {
             oldest = Some(time);
         }
-        if time <= at { low = middle + 1 } else { high = middle }
+        if time <= at { (low, found) = (middle + 1, time) } else { high = middle }
     }
     match low.checked_sub(1).and_then(|i| points.into_iter().nth(i)) {
-        Some(point) => Ok(point),
+        Some(point) => Ok((point, found)),
         None => Err(Error::Nothing {
             what: format!("nothing was committed at or before {}", format_unix_ms(at)),
             hint: match oldest {

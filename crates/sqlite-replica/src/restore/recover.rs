@@ -111,11 +111,15 @@ impl Recovery {
     pub async fn way(&mut self, goal: Goal) -> Result<Way> {
         loop {
             let left = self.catalogue.without(&self.bad);
+            let mut by_name = matches!(goal, Goal::Txid(_));
             let wanted = match goal {
                 Goal::Newest => None,
                 Goal::Txid(txid) => Some(txid),
                 Goal::Time(at) => match point_at(&self.store, &left, at).await {
-                    Ok(point) => Some(point.txid),
+                    Ok((point, time)) => {
+                        by_name = time == at;
+                        Some(point.txid)
+                    }
                     Err(error) => {
                         self.learn(error).await?;
                         continue;
@@ -125,7 +129,7 @@ impl Recovery {
             // A point that never was stays an error, however much is damaged.
             if self.bad.is_empty() && self.below.is_none() {
                 match RestorePlan::new(&left, wanted) {
-                    Ok(plan) => match self.lost_end(goal, plan.newest().name.max).await? {
+                    Ok(plan) => match self.lost_end(by_name, plan.newest().name.max).await? {
                         End::AsProven => return Ok(Way { wanted: plan.newest().name.max, plan }),
                         End::Lost(wanted) => return Ok(Way { wanted, plan }),
                         End::Unsure => continue,
@@ -149,9 +153,10 @@ impl Recovery {
         }
     }
 
-    /// Whether objects behind `reached` are gone: a chain that merely ends earlier has no gap.
-    async fn lost_end(&mut self, goal: Goal, reached: Txid) -> Result<End> {
-        if self.ended || matches!(goal, Goal::Txid(_)) || self.catalogue.newest() != Some(reached) {
+    /// Whether objects behind `reached` are gone: a chain that merely ends earlier has no gap. Whoever names the point, by number or by its
+    /// very time, knows what he asks for.
+    async fn lost_end(&mut self, by_name: bool, reached: Txid) -> Result<End> {
+        if self.ended || by_name || self.catalogue.newest() != Some(reached) {
             return Ok(End::AsProven);
         }
         let Some(proven) = Proven::furthest(&self.store, &self.catalogue).await?.filter(|p| *p > reached)

@@ -2,7 +2,8 @@
 
 use crate::scene::{Scene, rows};
 use sqlite_replica::{
-    By, Class, Goal, How, Integrity, Progress, Proven, RestoreOptions, VerifyOptions, verify,
+    By, Catalogue, Class, Goal, How, Integrity, Progress, Proven, RestoreOptions, VerifyOptions, read_header,
+    verify,
 };
 use std::sync::Arc;
 use store::PutOptions;
@@ -125,6 +126,10 @@ async fn p6_an_end_that_was_proven_and_is_gone_is_named() {
     // A point by name, or before the end, is what it always was.
     let named = scene.restore(Goal::Txid("0000000000000007".parse().unwrap()), false).await.unwrap();
     assert_eq!(named.damage, []);
+    let files = Catalogue::load(&scene.store).await.unwrap().entries;
+    let file = files.into_iter().max_by_key(|file| file.name.max).unwrap();
+    let time = read_header(&scene.store, &file).await.unwrap().timestamp_ms;
+    assert!(scene.restore(Goal::Time(time), false).await.is_ok());
     let found = verify(&scene.store, &options(&scene), &Arc::new(Progress::default())).await.unwrap();
     assert!(!found.ok && found.findings.len() == 1, "{found:?}");
 
