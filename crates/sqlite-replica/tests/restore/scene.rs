@@ -1,13 +1,15 @@
 //! A volume, a store in memory, and a writer that makes everything durable and ends.
 
+use age::secrecy::ExposeSecret;
 use clock::{SeededIds, SystemClock};
 use rusqlite::Connection;
+use seal::{Identities, Protection, Recipients};
 use sqlite_replica::{
     Catalogue, Claiming, Config, Error, Finish, Goal, Identity, Integrity, Progress, Recovered, Recovery,
     RestoreOptions, run,
 };
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use store::fault::{FaultStore, Faults};
 use store::{MemoryStore, OpenConfig, Store};
@@ -17,7 +19,12 @@ pub(crate) struct Scene {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
     pub(crate) faults: Faults,
+    pub(crate) protection: Protection,
+    pub(crate) identities: Option<Arc<Identities>>,
 }
+
+/// One key pair for all sealed scenes of a run.
+static KEY: LazyLock<age::x25519::Identity> = LazyLock::new(age::x25519::Identity::generate);
 
 impl Scene {
     pub(crate) fn new() -> Scene {
@@ -27,7 +34,28 @@ impl Scene {
         config.retry.max_attempts = 2;
         config.retry.base = Duration::from_millis(1);
         let store = Store::new(Arc::new(backend), &config);
-        Scene { dir: tempfile::tempdir().unwrap(), store, faults }
+        let dir = tempfile::tempdir().unwrap();
+        Scene { dir, store, faults, protection: Protection::Plain, identities: None }
+    }
+
+    /// With a sealed replica, and the key at hand.
+    pub(crate) fn sealed() -> Scene {
+        let recipients = Recipients::parse(&KEY.to_public().to_string(), "test").unwrap();
+        let identities = Identities::parse(KEY.to_string().expose_secret(), "test").unwrap();
+        Scene {
+            protection: Protection::Sealed(recipients),
+            identities: Some(Arc::new(identities)),
+            ..Scene::new()
+        }
+    }
+
+    /// A restore that is checked as deeply as can be.
+    pub(crate) fn options(&self) -> RestoreOptions {
+        RestoreOptions {
+            integrity: Integrity::Full,
+            identities: self.identities.clone(),
+            ..RestoreOptions::default()
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -60,7 +88,7 @@ impl Scene {
             convert_to_wal: false,
             upkeep: None,
             claim,
-            protection: seal::Protection::Plain,
+            protection: self.protection.clone(),
             l0_retention: Duration::from_secs(300),
         };
         let (_keep, stop) = watch::channel(false);
@@ -82,9 +110,8 @@ impl Scene {
         let out = self.path().join("out.db");
         let _ = std::fs::remove_file(&out);
         let catalogue = Catalogue::load(&self.store).await?;
-        let options = RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() };
         let mut recovery = Recovery::new(&self.store, catalogue, latest_valid);
-        recovery.restore(goal, &out, &options, &Arc::new(Progress::default())).await
+        recovery.restore(goal, &out, &self.options(), &Arc::new(Progress::default())).await
     }
 }
 
