@@ -31,6 +31,9 @@ fn p3_an_rclone_mirror_becomes_the_first_snapshot_and_is_never_written() {
     fs::write(tree.join("config.yaml"), "x: 1\n").unwrap();
     fs::write(tree.join("deep/er/run.sh"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(tree.join("deep/er/run.sh"), fs::Permissions::from_mode(0o750)).unwrap();
+    let mode = rustix::fs::XattrFlags::empty();
+    let has_attributes =
+        rustix::fs::setxattr(tree.join("deep/er/run.sh"), "user.note", b"kept", mode).is_ok();
     fs::write(tree.join(strange), "strange").unwrap();
     fs::write(tree.join("empty"), "").unwrap();
     fs::write(tree.join("big.bin"), (0..6_000_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>()).unwrap();
@@ -66,6 +69,11 @@ fn p3_an_rclone_mirror_becomes_the_first_snapshot_and_is_never_written() {
             "{}",
             name.display()
         );
+    }
+    if has_attributes {
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(back.join("deep/er/run.sh"), "user.note", &mut value).unwrap();
+        assert_eq!(&value[..length], b"kept");
     }
     assert_eq!(fs::read_link(back.join("current")).unwrap(), Path::new("config.yaml"));
     assert!(!back.join("app.sqlite3").exists() && !back.join("app.sqlite3-wal").exists());

@@ -171,6 +171,33 @@ fn minio_gives_rclone_the_tree_that_was_exported_as_a_mirror() {
     }
 }
 
+/// The old loop ran over a bucket with versions: what it replaced and removed lies there still, and is no file of the tree.
+#[test]
+fn minio_with_versions_gives_an_import_only_what_is_current() {
+    let Some(server) = minio("importing a mirror from a bucket with versions") else { return };
+    let on = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    assert_eq!(server.client().send("PUT", "", "versioning=", &[], on).unwrap().status, 200);
+    let (dir, tree) = tree();
+    let rclone = Rclone::of_another(&server);
+    for version in 1..=3 {
+        fs::write(tree.join("config.yaml"), format!("version: {version}\n")).unwrap();
+        fs::write(tree.join(format!("only-{version}")), "x").unwrap();
+        let _ = fs::remove_file(tree.join(format!("only-{}", version - 1)));
+        if !rclone.sync(&tree, Rclone::remote("old/config"), &["--metadata"]) {
+            return;
+        }
+    }
+    assert_eq!(versions(&server, "old/config").len(), 8, "three of one, one each of three, and two removals");
+    let mut import = server.replica(BUCKET, "web/files").ours("config-syncer");
+    let back = dir.path().join("back");
+    import.args(["import", "--from", &server.replica(BUCKET, "old/config").url]);
+    import.arg(&back).arg(&server.replica(BUCKET, "web/files").url);
+    run(import).expect(0);
+    assert_same(&mirrored(&back), &mirrored(&tree));
+    assert_eq!(fs::read_to_string(back.join("config.yaml")).unwrap(), "version: 3\n");
+    assert_eq!(versions(&server, "old/config").len(), 8, "the mirror is only read");
+}
+
 #[test]
 fn garage_holds_a_tree_and_the_syncer_says_what_it_cannot_promise() {
     let Some(server) = garage("keeping files on Garage") else { return };

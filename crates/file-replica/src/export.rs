@@ -136,9 +136,9 @@ impl Tar {
         unpack(object, &body, self.plan.head.sealed, self.identities.as_deref(), |name, bytes| {
             for entry in wanted.remove(&name).unwrap_or_default() {
                 if let Some(content) = entry.content() {
-                    prove(&object.key, &entry.path, &bytes, &content.sha256)?;
+                    prove(&object.key, &entry.path, bytes, &content.sha256)?;
                 }
-                append(tar, entry, bytes.len() as u64, bytes.as_slice()).map_err(written)?;
+                append(tar, entry, bytes.len() as u64, bytes).map_err(written)?;
             }
             Ok(())
         })?;

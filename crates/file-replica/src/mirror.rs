@@ -122,7 +122,7 @@ impl Export<'_> {
             }
             let mut files = Vec::new();
             unpack(&object, &body, sealed, identities.as_deref(), |name, bytes| {
-                let bytes = Bytes::from(bytes);
+                let bytes = Bytes::copy_from_slice(bytes);
                 for entry in wanted.remove(&name).unwrap_or_default() {
                     if let Some(content) = entry.content() {
                         prove(&object.key, &entry.path, &bytes, &content.sha256)?;

@@ -124,17 +124,18 @@ fn pax_attribute(x: &Xattr) -> Option<(String, &[u8])> {
     Some((format!("SCHILY.xattr.{name}"), x.value.as_slice()))
 }
 
-/// Gives every member of a pack to `take`: its name, its time and its bytes.
+/// Gives every member of a pack to `take`: its name and its bytes, which lie in one buffer that is used for all.
 pub(crate) fn unpack(
     object: &Object,
     body: &[u8],
     sealed: bool,
     identities: Option<&Identities>,
-    mut take: impl FnMut(RelPath, Vec<u8>) -> Result<()>,
+    mut take: impl FnMut(RelPath, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let damaged = |e: std::io::Error| Error::damaged(format!("{}: {e}", object.key));
     let reader = chest::open(body, sealed, identities, &object.key)?;
     let mut archive = tar::Archive::new(reader.take(LARGEST));
+    let mut bytes = Vec::new();
     for member in archive.entries().map_err(damaged)? {
         let mut member = member.map_err(damaged)?;
         let name = RelPath::new(member.path_bytes().into_owned())
@@ -142,9 +143,9 @@ pub(crate) fn unpack(
         if member.header().entry_type() != tar::EntryType::Regular || member.size() > SMALL {
             return Err(Error::damaged(format!("{}: {name} is no small file", object.key)));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(member.size()).unwrap_or(0));
+        bytes.clear();
         member.read_to_end(&mut bytes).map_err(damaged)?;
-        take(name, bytes)?;
+        take(name, &bytes)?;
     }
     // The end of the object is proven only when it was read.
     let mut rest = archive.into_inner();

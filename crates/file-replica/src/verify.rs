@@ -162,7 +162,7 @@ fn prove_pack(
     }
     unpack(object, body, sealed, identities, |name, bytes| {
         let digests = wanted.remove(&name).unwrap_or_default();
-        digests.iter().try_for_each(|want| crate::pack::prove(&object.key, &name, &bytes, want))
+        digests.iter().try_for_each(|want| crate::pack::prove(&object.key, &name, bytes, want))
     })?;
     match wanted.keys().next() {
         Some(missing) => Err(Error::damaged(format!("{} does not hold {missing}", object.key))),

@@ -193,7 +193,8 @@ impl Writer {
         let mut upload = draft::Uploads::new(&write_id, self.state.as_deref());
         let mut round = 1;
         let mut allowed = None;
-        let drafted = loop {
+        let (mut uploaded, mut stored_bytes) = (0, 0);
+        let mut drafted = loop {
             let mut scanner = self.scanner.take().unwrap_or_else(|| Scanner::new(&self.settings.root));
             let settings = self.settings.clone();
             let (scanner, announced, scan) = blocking(move || {
@@ -208,12 +209,16 @@ impl Writer {
             self.guard(&loss, &mut allowed)?;
             self.steps.at("read")?;
             let drafted = self.draft(scan, upload).await?;
+            uploaded += drafted.uploaded;
+            stored_bytes += drafted.stored_bytes;
             if !drafted.moved || round == ROUNDS {
                 break drafted;
             }
             round += 1;
             upload = drafted.uploads;
         };
+        // Of all rounds, not of the last alone.
+        (drafted.uploaded, drafted.stored_bytes) = (uploaded, stored_bytes);
         let drafted = self.guard_draft(drafted, &mut allowed)?;
         self.commit(drafted, write_id).await
     }

@@ -143,8 +143,8 @@ impl Writing {
         unpack(object, body, self.sealed, self.identities.as_deref(), |name, bytes| {
             for entry in wanted.remove(&name).unwrap_or_default() {
                 let Kind::File(content) = &entry.kind else { continue };
-                prove(&object.key, &entry.path, &bytes, &content.sha256)?;
-                staged.push(self.tree.write(stage, &entry, content, &bytes)?);
+                prove(&object.key, &entry.path, bytes, &content.sha256)?;
+                staged.push(self.tree.write(stage, &entry, content, bytes)?);
             }
             Ok(())
         })?;

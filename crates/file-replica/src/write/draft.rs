@@ -9,6 +9,8 @@ mod rewrite;
 mod small;
 mod tidy;
 mod trouble;
+mod unchanged;
+mod uploads;
 
 use super::{Writer, blocking};
 use crate::entry::{Content, Digest, Entry, Kind, Xattr};
@@ -29,32 +31,11 @@ use store::PutOptions;
 use tidy::{drop_orphans, link_numbers, used_objects};
 use tokio::sync::mpsc;
 pub(super) use trouble::Troubles;
-
-/// What is stored already, in the last snapshot and in this attempt.
-pub(super) struct Uploads {
-    write_id: String,
-    made: usize,
-    objects: Vec<Object>,
-    /// What this attempt has sent.
-    sent: HashMap<Digest, (u32, RelPath)>,
-    /// [`State::by_digest`], made when the first file is read: most looks read none.
-    stored: Option<Vec<u32>>,
-}
+use unchanged::is_unchanged;
+pub(super) use uploads::Uploads;
 
 /// Packs in memory: one is sent while the next is made.
 const PACKS_AT_ONCE: usize = 2;
-
-impl Uploads {
-    pub(super) fn new(write_id: &str, state: Option<&State>) -> Uploads {
-        Uploads {
-            write_id: write_id.to_owned(),
-            made: 0,
-            objects: state.map_or_else(Vec::new, |s| s.objects().to_vec()),
-            sent: HashMap::new(),
-            stored: None,
-        }
-    }
-}
 
 /// Entries of a snapshot, with everything they refer to in the store.
 pub(super) struct Drafted {
@@ -294,19 +275,6 @@ impl Drafter {
         Ok(Got::Kept(Content { unstable: true, ..keep(content) }))
     }
 
-    /// Whether anything that was read looks different now.
-    fn have_moved(&self, entries: &[Entry], prints: &[Print], read: &[(u32, u64)]) -> bool {
-        read.iter().any(|(at, size)| {
-            let (entry, print) = (&entries[*at as usize], &prints[*at as usize]);
-            let then = |now: &Look| {
-                now.kind == FileType::RegularFile
-                    && (now.ino, now.size, now.mtime, now.ctime)
-                        == (print.ino, *size, entry.mtime, print.ctime)
-            };
-            !read::look_again(&self.place(&entry.path)).is_some_and(|now| then(&now))
-        })
-    }
-
     fn xattrs(&mut self, found: &Found, before: Option<(&Entry, &Print)>, now: &Print) -> Result<Vec<Xattr>> {
         let old = before.map(|(entry, _)| &entry.xattrs);
         match before {
@@ -321,17 +289,4 @@ impl Drafter {
 fn new_content(look: &Look, size: u64, sha256: Digest) -> Content {
     let sparse = size > 0 && look.blocks.saturating_mul(512) + 4096 <= size;
     Content { size, sha256, object: None, member: None, link: None, sparse, unstable: false }
-}
-
-/// Whether a file is what it was when it was last read, as far as `stat` can tell for sure.
-fn is_unchanged(look: &Look, entry: &Entry, print: &Print) -> bool {
-    let same = print.ino == look.ino && print.ctime == look.ctime && entry.mtime == look.mtime;
-    match &entry.kind {
-        Kind::File(content) => {
-            look.kind == FileType::RegularFile && same && !print.suspect && content.size == look.size
-        }
-        Kind::Dir => look.kind == FileType::Directory,
-        Kind::Symlink { .. } => look.kind == FileType::Symlink && same,
-        Kind::Fifo => look.kind == FileType::Fifo && same,
-    }
 }

@@ -49,11 +49,7 @@ impl Drafter {
 
     /// Points to bytes that are stored already, if they are.
     pub(super) fn refer(&mut self, content: &mut Content, path: &RelPath) -> bool {
-        let known = self.uploads.sent.get(&content.sha256).cloned().or_else(|| {
-            let state = self.state.as_deref()?;
-            let order = self.uploads.stored.get_or_insert_with(|| state.by_digest());
-            state.with_digest(order, &content.sha256)
-        });
+        let known = self.uploads.find(&content.sha256, self.state.as_deref());
         let Some((object, member)) = known.filter(|(object, _)| !self.rewrite.contains(object)) else {
             return false;
         };
