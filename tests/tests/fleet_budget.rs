@@ -1,6 +1,6 @@
 //! What many idle databases cost. Figures are those of the binaries that run: for those of a release build say
-//! `cargo build --release -p wal-streamer` and
-//! `HIGHWATER_BIN_DIR=$PWD/target/release cargo test -p e2e --features full --test fleet_budget -- --nocapture --test-threads 1`.
+//! `cargo xtask dist` and
+//! `HIGHWATER_BIN_DIR=$PWD/target/x86_64-unknown-linux-musl/dist cargo test -p e2e --features full --test fleet_budget -- --nocapture --test-threads 1`.
 
 #![allow(clippy::disallowed_methods, reason = "a test measures real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
@@ -77,15 +77,15 @@ fn at_rest(place: &Place, streamer: &Proc, time: Duration) -> (f64, u64) {
     (percent, requests)
 }
 
-/// The ceiling is not the budget: that is 64 MiB for a release build, and not kept (decision 0005). This one keeps what was reached,
-/// with the larger binaries of a debug build.
+/// The budget, for optimised builds (decision 0005). A debug build has three times the code.
 #[test]
 fn p7_a_thousand_databases_stay_below_a_ceiling() {
     let (place, volume) = (Place::s3(), Volume::new());
     let mut streamer = idle(&place, &volume, 1_000);
     let (_, requests) = at_rest(&place, &streamer, Duration::from_secs(30));
     assert_eq!(requests, 0);
-    assert!(status(&streamer, "VmRSS") <= 112 << 10);
+    let optimised = std::env::var_os("HIGHWATER_BIN_DIR").is_some();
+    assert!(status(&streamer, "VmRSS") <= if optimised { 64 << 10 } else { 96 << 10 });
     assert!(status(&streamer, "Threads") <= 250);
     streamer.terminate();
     assert_eq!(streamer.expect_exit(Duration::from_secs(60)), 0, "{}", streamer.log_tail());

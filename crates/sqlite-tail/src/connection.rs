@@ -79,9 +79,9 @@ impl Quiet {
 
     /// A read transaction that ends at once.
     pub(crate) fn touch(&self) -> Result<(), Error> {
-        self.connection
-            .query_row("PRAGMA schema_version", [], |_| Ok(()))
-            .map_err(Error::sqlite("read the schema version", &self.path))
+        let read = self.connection.query_row("PRAGMA schema_version", [], |_| Ok(()));
+        quiet::release_pages(&self.connection);
+        read.map_err(Error::sqlite("read the schema version", &self.path))
     }
 
     /// Opens a read transaction on the newest snapshot and keeps it.
@@ -119,7 +119,9 @@ impl Quiet {
         if self.connection.is_autocommit() {
             return Ok(());
         }
-        self.connection.execute_batch("ROLLBACK").map_err(Error::sqlite("end a transaction", &self.path))
+        let ended = self.connection.execute_batch("ROLLBACK");
+        quiet::release_pages(&self.connection);
+        ended.map_err(Error::sqlite("end a transaction", &self.path))
     }
 
     /// Whether a transaction is open.

@@ -1,4 +1,4 @@
-//! The three calls that rusqlite does not offer; the only unsafe code of this crate.
+//! The calls that rusqlite does not offer; the only unsafe code of this crate.
 //!
 //! PERSIST_WAL keeps a last close from deleting the WAL (trap 7b, 7c); switching lookaside off saves some 40 KiB per
 //! connection, and `sqlite3_wal_checkpoint_v2` does without the parsed schema that `PRAGMA wal_checkpoint` asks for
@@ -39,6 +39,12 @@ pub(crate) fn persist_wal_without_lookaside(connection: &Connection) -> rusqlite
         }
     }
     Ok(())
+}
+
+/// Gives back the pages that the connection keeps in case they are read again: one of them for each of hundreds of idle connections (P7).
+pub(crate) fn release_pages(connection: &Connection) {
+    // SAFETY: as above. It gives no error.
+    unsafe { ffi::sqlite3_db_release_memory(connection.handle()) };
 }
 
 /// Runs a checkpoint; `true` if a lock was not to be had.

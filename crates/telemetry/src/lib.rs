@@ -22,6 +22,7 @@ pub mod names;
 mod page;
 mod process;
 mod registry;
+mod series;
 mod shutdown;
 mod store_metrics;
 mod streamer_metrics;
@@ -41,5 +42,5 @@ pub use store_metrics::StoreMetrics;
 pub use streamer_metrics::{DbMetrics, StreamerMetrics};
 pub use syncer_metrics::{SyncerMetrics, TreeMetrics};
 
-// The handles that `StreamerMetrics` hands out, so that users need no dependency of their own.
+// The handles that the other metrics hand out, so that users need no dependency of their own.
 pub use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec};

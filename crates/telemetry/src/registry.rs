@@ -5,18 +5,21 @@
 //! labels become vectors with no label too: they export nothing until they were set once ("never measured" is not 0).
 
 use crate::litestream;
-use crate::names::{Kind, Metric};
+use crate::names::{Kind, LITESTREAM, Metric};
 use crate::process::ProcessCollector;
+use crate::series::Series;
 use crate::{BuildInfo, Error};
 use clock::Clock;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The metrics registry of this process.
 #[derive(Debug)]
 pub struct Registry {
     inner: prometheus::Registry,
+    /// Metrics of which there may be thousands of series.
+    series: Mutex<Vec<Series>>,
     /// The kind of store, while Litestream's names are exported too.
     litestream: OnceLock<&'static str>,
 }
@@ -24,7 +27,8 @@ pub struct Registry {
 impl Registry {
     /// A registry that tells who we are and what the process uses.
     pub fn new(build: &BuildInfo, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let registry = Self { inner: prometheus::Registry::new(), litestream: OnceLock::new() };
+        let (inner, series) = (prometheus::Registry::new(), Mutex::default());
+        let registry = Self { inner, series, litestream: OnceLock::new() };
         let info = registry.gauge(&crate::names::BUILD_INFO)?;
         info.with_label_values(&[build.version, build.revision, build.component]).set(1.0);
         registry.register("process_*", ProcessCollector::new(clock)?)?;
@@ -55,10 +59,25 @@ impl Registry {
         self.register(row.name, made.map_err(|error| refused(row.name, error))?)
     }
 
+    /// A metric made from its row, for thousands of label sets.
+    pub(crate) fn series(&self, row: &Metric) -> Result<Series, Error> {
+        let mut all = self.all_series();
+        if all.iter().any(|series| series.name() == row.name) {
+            return Err(Error::Metric { name: row.name.into(), reason: "it is registered already".into() });
+        }
+        let series = Series::new(row);
+        all.push(series.clone());
+        Ok(series)
+    }
+
+    fn all_series(&self) -> MutexGuard<'_, Vec<Series>> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Everything, in the Prometheus text format 0.0.4.
     pub fn gather_text(&self) -> String {
         let mut text = String::new();
-        let families = self.inner.gather();
+        let mut families = self.inner.gather();
         // A family that cannot be written (two kinds under one name) is left out; the table's test finds it first.
         for family in &families {
             let kept = text.len();
@@ -66,7 +85,11 @@ impl Registry {
                 text.truncate(kept);
             }
         }
+        let series = self.all_series();
+        series.iter().for_each(|series| series.write(&mut text));
         if let Some(store) = self.litestream.get() {
+            let made_from = |series: &&Series| LITESTREAM.iter().any(|(_, _, row)| row.name == series.name());
+            families.extend(series.iter().filter(made_from).map(Series::family));
             litestream::write(&mut text, &families, store);
         }
         text

@@ -6,81 +6,80 @@
 //! [`StreamerMetrics::forget`] takes away all series of a database that is no longer protected (P7: the number of
 //! series follows the number of databases).
 
+use crate::series::{Label, Series};
 use crate::{Error, Registry, names};
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 macro_rules! handles {
-    ($($(#[$doc:meta])* $field:ident: $vector:ident = $make:ident $row:ident;)*) => {
-        /// Every handle of wal-streamer; label values are given in the order of the row in [`names`].
+    ($($field:ident = $row:ident;)*) => {
+        /// Every metric of wal-streamer.
         #[derive(Debug, Clone)]
         pub struct StreamerMetrics {
-            $(#[doc = concat!("[`names::", stringify!($row), "`]")] pub $field: $vector,)*
+            $($field: Series,)*
         }
 
         impl StreamerMetrics {
             /// Registers [`names::COMMON`] and [`names::STREAMER`].
             pub fn new(registry: &Registry) -> Result<Self, Error> {
-                Ok(Self { $($field: registry.$make(&names::$row)?,)* })
+                Ok(Self { $($field: registry.series(&names::$row)?,)* })
             }
 
             /// Takes away every series whose label `db` is this one.
             pub fn forget(&self, db: &str) {
-                $(forget(&self.$field, db);)*
+                $(self.$field.forget("db", db);)*
             }
         }
     };
 }
 
 handles! {
-    volume_size_bytes: GaugeVec = gauge VOLUME_SIZE_BYTES;
-    volume_available_bytes: GaugeVec = gauge VOLUME_AVAILABLE_BYTES;
-    volume_fsync_duration_seconds: HistogramVec = histogram VOLUME_FSYNC_DURATION_SECONDS;
-    disk_full: GaugeVec = gauge DISK_FULL;
-    store_clock_skew_seconds: GaugeVec = gauge STORE_CLOCK_SKEW_SECONDS;
-    store_single_writer: GaugeVec = gauge STORE_SINGLE_WRITER;
-    writer_fenced: GaugeVec = gauge WRITER_FENCED;
-    writer_epoch: GaugeVec = gauge WRITER_EPOCH;
-    syncs: IntCounterVec = counter WAL_SYNCS_TOTAL;
-    sync_attempts: IntCounterVec = counter WAL_SYNC_ATTEMPTS_TOTAL;
-    sync_errors: IntCounterVec = counter WAL_SYNC_ERRORS_TOTAL;
-    last_sync_timestamp_seconds: GaugeVec = gauge WAL_LAST_SYNC_TIMESTAMP_SECONDS;
-    lag_seconds: GaugeVec = gauge WAL_LAG_SECONDS;
-    lag_bytes: GaugeVec = gauge WAL_LAG_BYTES;
-    lag_transactions: GaugeVec = gauge WAL_LAG_TRANSACTIONS;
-    stalled: GaugeVec = gauge WAL_STALLED;
-    sync_duration_seconds: HistogramVec = histogram WAL_SYNC_DURATION_SECONDS;
-    segments_uploaded: IntCounterVec = counter WAL_SEGMENTS_UPLOADED_TOTAL;
-    uploaded_bytes: IntCounterVec = counter WAL_UPLOADED_BYTES_TOTAL;
-    checkpoints: IntCounterVec = counter WAL_CHECKPOINTS_TOTAL;
-    write_lock_seconds: HistogramVec = histogram WRITE_LOCK_SECONDS;
-    db_file_bytes: GaugeVec = gauge DB_FILE_BYTES;
-    wal_file_bytes: GaugeVec = gauge WAL_FILE_BYTES;
-    db_position: GaugeVec = gauge DB_POSITION;
-    replica_position: GaugeVec = gauge REPLICA_POSITION;
-    snapshots: IntCounterVec = counter SNAPSHOTS_TOTAL;
-    snapshot_last_success_timestamp_seconds: GaugeVec = gauge SNAPSHOT_LAST_SUCCESS_TIMESTAMP_SECONDS;
-    snapshot_interval_seconds: GaugeVec = gauge SNAPSHOT_INTERVAL_SECONDS;
-    snapshot_last_bytes: GaugeVec = gauge SNAPSHOT_LAST_BYTES;
-    snapshot_last_duration_seconds: GaugeVec = gauge SNAPSHOT_LAST_DURATION_SECONDS;
-    retention_errors: IntCounterVec = counter RETENTION_ERRORS_TOTAL;
-    retention_deleted_objects: IntCounterVec = counter RETENTION_DELETED_OBJECTS_TOTAL;
-    retention_last_success_timestamp_seconds: GaugeVec = gauge RETENTION_LAST_SUCCESS_TIMESTAMP_SECONDS;
-    retention_interval_seconds: GaugeVec = gauge RETENTION_INTERVAL_SECONDS;
-    verify_last_result: GaugeVec = gauge VERIFY_LAST_RESULT;
-    verify_last_timestamp_seconds: GaugeVec = gauge VERIFY_LAST_TIMESTAMP_SECONDS;
-    restore_info: GaugeVec = gauge RESTORE_INFO;
-    restore_timestamp_seconds: GaugeVec = gauge RESTORE_TIMESTAMP_SECONDS;
-    restore_duration_seconds: GaugeVec = gauge RESTORE_DURATION_SECONDS;
-    restore_bytes: GaugeVec = gauge RESTORE_BYTES;
-    backup_objects: GaugeVec = gauge BACKUP_OBJECTS;
+    volume_size_bytes = VOLUME_SIZE_BYTES;
+    volume_available_bytes = VOLUME_AVAILABLE_BYTES;
+    volume_fsync_duration_seconds = VOLUME_FSYNC_DURATION_SECONDS;
+    disk_full = DISK_FULL;
+    store_clock_skew_seconds = STORE_CLOCK_SKEW_SECONDS;
+    store_single_writer = STORE_SINGLE_WRITER;
+    writer_fenced = WRITER_FENCED;
+    writer_epoch = WRITER_EPOCH;
+    syncs = WAL_SYNCS_TOTAL;
+    sync_attempts = WAL_SYNC_ATTEMPTS_TOTAL;
+    sync_errors = WAL_SYNC_ERRORS_TOTAL;
+    last_sync_timestamp_seconds = WAL_LAST_SYNC_TIMESTAMP_SECONDS;
+    lag_seconds = WAL_LAG_SECONDS;
+    lag_bytes = WAL_LAG_BYTES;
+    lag_transactions = WAL_LAG_TRANSACTIONS;
+    stalled = WAL_STALLED;
+    sync_duration_seconds = WAL_SYNC_DURATION_SECONDS;
+    segments_uploaded = WAL_SEGMENTS_UPLOADED_TOTAL;
+    uploaded_bytes = WAL_UPLOADED_BYTES_TOTAL;
+    checkpoints = WAL_CHECKPOINTS_TOTAL;
+    write_lock_seconds = WRITE_LOCK_SECONDS;
+    db_file_bytes = DB_FILE_BYTES;
+    wal_file_bytes = WAL_FILE_BYTES;
+    db_position = DB_POSITION;
+    replica_position = REPLICA_POSITION;
+    snapshots = SNAPSHOTS_TOTAL;
+    snapshot_last_success_timestamp_seconds = SNAPSHOT_LAST_SUCCESS_TIMESTAMP_SECONDS;
+    snapshot_interval_seconds = SNAPSHOT_INTERVAL_SECONDS;
+    snapshot_last_bytes = SNAPSHOT_LAST_BYTES;
+    snapshot_last_duration_seconds = SNAPSHOT_LAST_DURATION_SECONDS;
+    retention_errors = RETENTION_ERRORS_TOTAL;
+    retention_deleted_objects = RETENTION_DELETED_OBJECTS_TOTAL;
+    retention_last_success_timestamp_seconds = RETENTION_LAST_SUCCESS_TIMESTAMP_SECONDS;
+    retention_interval_seconds = RETENTION_INTERVAL_SECONDS;
+    verify_last_result = VERIFY_LAST_RESULT;
+    verify_last_timestamp_seconds = VERIFY_LAST_TIMESTAMP_SECONDS;
+    restore_info = RESTORE_INFO;
+    restore_timestamp_seconds = RESTORE_TIMESTAMP_SECONDS;
+    restore_duration_seconds = RESTORE_DURATION_SECONDS;
+    restore_bytes = RESTORE_BYTES;
+    backup_objects = BACKUP_OBJECTS;
 }
 
 impl StreamerMetrics {
     /// The handles of one database; its counters are exported from here on.
     pub fn db(self: &Arc<Self>, db: &str) -> DbMetrics {
+        let db = Label::Shared(db.into());
         for counter in [
             &self.syncs,
             &self.sync_attempts,
@@ -89,38 +88,38 @@ impl StreamerMetrics {
             &self.retention_errors,
             &self.retention_deleted_objects,
         ] {
-            counter.with_label_values(&[db]);
+            counter.add(std::slice::from_ref(&db), 0);
         }
         for result in ["success", "failure"] {
-            self.snapshots.with_label_values(&[db, result]);
+            self.snapshots.add(&[db.clone(), Label::Word(result)], 0);
         }
-        DbMetrics { all: Arc::clone(self), db: db.to_owned() }
+        DbMetrics { all: Arc::clone(self), db }
     }
 
     /// Size and free bytes of the data volume.
     pub fn volume(&self, size_bytes: u64, available_bytes: u64) {
-        self.volume_size_bytes.with_label_values(NONE).set(size_bytes as f64);
-        self.volume_available_bytes.with_label_values(NONE).set(available_bytes as f64);
+        self.volume_size_bytes.set(NONE, size_bytes as f64);
+        self.volume_available_bytes.set(NONE, available_bytes as f64);
     }
 
     /// One probe of the data volume's fdatasync.
     pub fn volume_fsync(&self, seconds: f64) {
-        self.volume_fsync_duration_seconds.with_label_values(NONE).observe(seconds);
+        self.volume_fsync_duration_seconds.observe(NONE, seconds);
     }
 
     /// The store's clock minus ours, in ms.
     pub fn clock_skew(&self, ms: i64) {
-        self.store_clock_skew_seconds.with_label_values(NONE).set(ms as f64 / 1_000.0);
+        self.store_clock_skew_seconds.set(NONE, ms as f64 / 1_000.0);
     }
 
     /// Whether the store cannot refuse a second create.
     pub fn single_writer(&self, weak: bool) {
-        self.store_single_writer.with_label_values(NONE).set(flag(weak));
+        self.store_single_writer.set(NONE, flag(weak));
     }
 
     /// Whether writes fail for lack of space.
     pub fn volume_full(&self, full: bool) {
-        self.disk_full.with_label_values(NONE).set(flag(full));
+        self.disk_full.set(NONE, flag(full));
     }
 }
 
@@ -128,31 +127,31 @@ impl StreamerMetrics {
 #[derive(Debug, Clone)]
 pub struct DbMetrics {
     all: Arc<StreamerMetrics>,
-    db: String,
+    db: Label,
 }
 
 /// The value of label `component` in claims of wal-streamer.
-const COMPONENT: &str = "wal-streamer";
-const NONE: &[&str] = &[];
+const COMPONENT: Label = Label::Word("wal-streamer");
+const NONE: &[Label] = &[];
 
 impl DbMetrics {
     /// A pass begins.
     pub fn sync_attempt(&self) {
-        self.all.sync_attempts.with_label_values(&[&self.db]).inc();
+        self.all.sync_attempts.add(self.db(), 1);
     }
 
     /// A pass ended with everything in the store at this Unix time; an idle one has no duration worth counting.
     pub fn synced(&self, unix_ms: i64, upload_seconds: Option<f64>) {
-        self.all.syncs.with_label_values(&[&self.db]).inc();
+        self.all.syncs.add(self.db(), 1);
         self.set(&self.all.last_sync_timestamp_seconds, unix_ms as f64 / 1_000.0);
         if let Some(seconds) = upload_seconds {
-            self.all.sync_duration_seconds.with_label_values(&[&self.db]).observe(seconds);
+            self.all.sync_duration_seconds.observe(self.db(), seconds);
         }
     }
 
     /// A pass failed for one of a fixed set of reasons.
     pub fn sync_error(&self, reason: &'static str) {
-        self.all.sync_errors.with_label_values(&[self.db.as_str(), reason]).inc();
+        self.all.sync_errors.add(&[self.db.clone(), Label::Word(reason)], 1);
     }
 
     /// What is not in the store yet.
@@ -169,18 +168,18 @@ impl DbMetrics {
 
     /// A transaction file was uploaded.
     pub fn uploaded(&self, bytes: u64) {
-        self.all.segments_uploaded.with_label_values(&[&self.db]).inc();
-        self.all.uploaded_bytes.with_label_values(&[&self.db]).inc_by(bytes);
+        self.all.segments_uploaded.add(self.db(), 1);
+        self.all.uploaded_bytes.add(self.db(), bytes);
     }
 
     /// A checkpoint ran.
     pub fn checkpoint(&self, mode: &'static str, result: &'static str) {
-        self.all.checkpoints.with_label_values(&[self.db.as_str(), mode, result]).inc();
+        self.all.checkpoints.add(&[self.db.clone(), Label::Word(mode), Label::Word(result)], 1);
     }
 
     /// We held the application's write lock.
     pub fn write_lock_held(&self, seconds: f64) {
-        self.all.write_lock_seconds.with_label_values(&[&self.db]).observe(seconds);
+        self.all.write_lock_seconds.observe(self.db(), seconds);
     }
 
     /// Sizes of the two files.
@@ -203,7 +202,7 @@ impl DbMetrics {
 
     /// A restore point was proven.
     pub fn snapshot_done(&self, unix_ms: i64, bytes: u64, seconds: f64) {
-        self.all.snapshots.with_label_values(&[self.db.as_str(), "success"]).inc();
+        self.all.snapshots.add(&[self.db.clone(), Label::Word("success")], 1);
         self.set(&self.all.snapshot_last_success_timestamp_seconds, unix_ms as f64 / 1_000.0);
         self.set(&self.all.snapshot_last_bytes, bytes as f64);
         self.set(&self.all.snapshot_last_duration_seconds, seconds);
@@ -211,24 +210,24 @@ impl DbMetrics {
 
     /// A restore point that was due exists, without a new image.
     pub fn restore_point(&self, unix_ms: i64) {
-        self.all.snapshots.with_label_values(&[self.db.as_str(), "success"]).inc();
+        self.all.snapshots.add(&[self.db.clone(), Label::Word("success")], 1);
         self.set(&self.all.snapshot_last_success_timestamp_seconds, unix_ms as f64 / 1_000.0);
     }
 
     /// A restore point failed.
     pub fn snapshot_failed(&self) {
-        self.all.snapshots.with_label_values(&[self.db.as_str(), "failure"]).inc();
+        self.all.snapshots.add(&[self.db.clone(), Label::Word("failure")], 1);
     }
 
     /// A retention run ended.
     pub fn retention_done(&self, unix_ms: i64, deleted: u64) {
-        self.all.retention_deleted_objects.with_label_values(&[&self.db]).inc_by(deleted);
+        self.all.retention_deleted_objects.add(self.db(), deleted);
         self.set(&self.all.retention_last_success_timestamp_seconds, unix_ms as f64 / 1_000.0);
     }
 
     /// A retention run failed.
     pub fn retention_failed(&self) {
-        self.all.retention_errors.with_label_values(&[&self.db]).inc();
+        self.all.retention_errors.add(self.db(), 1);
     }
 
     /// A verification ended.
@@ -239,7 +238,7 @@ impl DbMetrics {
 
     /// What the restore at start did: `kept`, `restored`, `fresh` or `forced`.
     pub fn restore(&self, outcome: &str, unix_ms: i64, seconds: f64, bytes: u64) {
-        self.all.restore_info.with_label_values(&[self.db.as_str(), outcome]).set(1.0);
+        self.all.restore_info.set(&[self.db.clone(), Label::Shared(outcome.into())], 1.0);
         self.set(&self.all.restore_timestamp_seconds, unix_ms as f64 / 1_000.0);
         self.set(&self.all.restore_duration_seconds, seconds);
         self.set(&self.all.restore_bytes, bytes as f64);
@@ -252,35 +251,26 @@ impl DbMetrics {
 
     /// Our claim: its epoch, and whether another writer has taken over (P4).
     pub fn claim(&self, epoch: u64, fenced: bool) {
-        self.all.writer_epoch.with_label_values(&[COMPONENT, &self.db]).set(epoch as f64);
-        self.all.writer_fenced.with_label_values(&[COMPONENT, &self.db]).set(flag(fenced));
+        self.all.writer_epoch.set(&[COMPONENT, self.db.clone()], epoch as f64);
+        self.all.writer_fenced.set(&[COMPONENT, self.db.clone()], flag(fenced));
     }
 
     /// Takes away all series of this database.
     pub fn forget(&self) {
-        self.all.forget(&self.db);
+        self.all.forget(self.db.text());
     }
 
-    fn set(&self, gauge: &GaugeVec, value: f64) {
-        gauge.with_label_values(&[&self.db]).set(value);
+    fn db(&self) -> &[Label] {
+        std::slice::from_ref(&self.db)
+    }
+
+    fn set(&self, gauge: &Series, value: f64) {
+        gauge.set(self.db(), value);
     }
 }
 
 fn flag(yes: bool) -> f64 {
     if yes { 1.0 } else { 0.0 }
-}
-
-/// The library removes by full label sets only, so the sets that name this database are looked up first.
-fn forget<B: MetricVecBuilder>(vector: &MetricVec<B>, db: &str) {
-    for family in Collector::collect(vector) {
-        for metric in family.get_metric() {
-            let labels: HashMap<&str, &str> =
-                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
-            if labels.get("db") == Some(&db) {
-                let _ = vector.remove(&labels); // gone already is what we want
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 const PROGRAM: &str = "wal-streamer";
 
 fn main() -> ExitCode {
+    memory::few_heaps();
     let Cli { logs, verb } = Cli::parse();
     if let Verb::Paper(paper) = verb {
         return paper.run(Cli::command()).into();

@@ -49,8 +49,8 @@ pub(crate) async fn run_asked(
     // has a thread of its own (P7).
     let (starts, started) = std::sync::mpsc::sync_channel(1);
     thread("tail", move || {
-        // No start, no end: whoever could not begin it says so.
-        let Ok(started) = started.recv() else { return };
+        // No start, no end: whoever could not begin it says so. The channel goes with its one message (P7).
+        let Some(started) = started.into_iter().next() else { return };
         // The writer is gone when it has lost its claim: what it held of the WAL is the application's again.
         let finish = Result::and_then(started, follow);
         if let Err(error @ Error::Lost { .. }) = &finish {
