@@ -387,6 +387,10 @@ fn p1_p6_a_state_directory_that_is_removed_is_built_anew() {
     }
     watched.streamer.wait_for("the state directory was removed");
     assert_eq!(watched.images(), 1, "nothing has to be sent anew");
+    // Whoever asks finds it again: the control socket lay in there as well.
+    let mut sync = Command::new(testkit::procs::bin("wal-streamer"));
+    sync.args(["sync", "--wait", "--socket"]).arg(volume.file(".highwater/wal-streamer.sock"));
+    wait_until(PATIENCE, "the control socket to be made anew", || sync.output().unwrap().status.success());
 
     // With a file on its way, which nobody can build again: an image takes its place.
     place.server().faults().unavailable(true);

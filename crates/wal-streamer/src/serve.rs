@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 const PORT: u16 = 9090;
 /// How often a state directory that is not there yet is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is seen to that the socket is still where it was made.
+const SEE_TO_IT: Duration = Duration::from_secs(2);
 
 /// Serves HTTP. A default address that is taken by hand is no reason to stop: somebody else's sidecar runs there.
 pub(crate) async fn http(
@@ -85,9 +87,9 @@ pub(crate) fn socket(
             return Ok(Some(Socket(tokio::spawn(later(dir, handler, shutdown)))));
         }
     };
-    let control = telemetry::control::serve(&path, handler, shutdown.clone());
-    let control = control.map_err(|error| Failure::new(Exit::Failed, error))?;
-    Ok(Some(Socket(tokio::spawn(async { Some(control) }))))
+    let listening = Listening::on(&path, &handler).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let shutdown = shutdown.clone();
+    Ok(Some(Socket(tokio::spawn(async move { Some(keep(listening, path, handler, shutdown).await) }))))
 }
 
 async fn later(dir: PathBuf, handler: Handler, shutdown: Shutdown) -> Option<Control> {
@@ -97,11 +99,51 @@ async fn later(dir: PathBuf, handler: Handler, shutdown: Shutdown) -> Option<Con
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }
-    match telemetry::control::serve(&dir.join(SOCKET), handler, shutdown) {
-        Ok(control) => Some(control),
+    let path = dir.join(SOCKET);
+    match Listening::on(&path, &handler) {
+        Ok(listening) => Some(keep(listening, path, handler, shutdown).await),
         Err(error) => {
             tracing::warn!(%error, "sync and status cannot reach this process");
             None
         }
     }
+}
+
+/// A socket with a stop of its own.
+struct Listening(Control, Shutdown);
+
+impl Listening {
+    fn on(path: &Path, handler: &Handler) -> Result<Listening, telemetry::Error> {
+        let stop = Shutdown::manual();
+        Ok(Listening(telemetry::control::serve(path, handler.clone(), stop.clone())?, stop))
+    }
+}
+
+/// Until the shutdown. Somebody may clean up the directory it lies in: once that is there again, so is the socket.
+async fn keep(mut now: Listening, path: PathBuf, handler: Handler, shutdown: Shutdown) -> Control {
+    // Whoever was connected before is still answered.
+    let mut before = None::<Listening>;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(SEE_TO_IT) => {}
+        }
+        if path.exists() || !path.parent().is_some_and(Path::is_dir) {
+            continue;
+        }
+        match Listening::on(&path, &handler) {
+            Ok(anew) => {
+                tracing::info!(path = %path.display(), "the control socket was removed by somebody; it is made anew");
+                if let Some(Listening(_, stop)) = before.replace(std::mem::replace(&mut now, anew)) {
+                    stop.cancel();
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the control socket cannot be made anew"),
+        }
+    }
+    if let Some(Listening(_, stop)) = before {
+        stop.cancel();
+    }
+    now.1.cancel();
+    now.0
 }
