@@ -36,7 +36,7 @@ const IMAGES: &str = "highwater/images/";
 pub const PROVEN_KEY: &str = "highwater/proven.json";
 
 /// Empty side objects that say the same by their names, for a writer that may not read.
-const PROOFS: &str = "highwater/proven/";
+pub(crate) const PROOFS: &str = "highwater/proven/";
 
 /// Side object that says: the chain was read back up to `txid`.
 pub(crate) fn proven_key(txid: Txid) -> String {

@@ -26,6 +26,7 @@ pub use compaction::{CompactionPlan, Outlook, Why as Barrier};
 pub use holdings::{Holding, Holdings};
 pub use policy::Policy;
 pub use probe::probe;
+pub(crate) use prune::marks;
 pub use prune::{Pruned, plan_prune, prune};
 pub use report::{Healing, Report};
 pub use retention::{Deletion, Reason, RetentionPlan};
@@ -81,8 +82,6 @@ pub(crate) struct Upkeep {
     store: Store,
     /// Files read back by this process.
     read_back: HashSet<(Level, FileName)>,
-    /// Up to where the replica's own note says that it is proven.
-    pub(crate) noted: Option<Txid>,
     /// Why the levels cannot go on.
     blocked: Option<Barrier>,
     /// An image is wanted, and why.
@@ -121,7 +120,6 @@ impl Upkeep {
             ids,
             store,
             read_back: HashSet::new(),
-            noted: None,
             blocked: None,
             wanted: None,
             resend: VecDeque::new(),

@@ -26,7 +26,13 @@ fn p7_a_quiescent_hour_costs_no_request() {
             scene.commit();
             scene.pass_time(10);
         }
-        assert_eq!(scene.store.counters().requests(Operation::List), 1, "listed once, at the start");
+        let runs = scene.reports_of(|r| matches!(r, Report::Pruned { .. }));
+        let listed = scene.store.counters().requests(Operation::List);
+        assert_eq!(
+            listed,
+            1 + runs as u64,
+            "once at the start, and new marks of proofs before each deletion"
+        );
         let levels = scene.levels();
         assert!(levels[0] < 150 && levels[1] > 10 && levels[2] > 5 && levels[3] >= 1, "{levels:?}");
         assert!(levels[9] >= 1, "{levels:?}");
@@ -328,6 +334,47 @@ fn prune_by_hand_plans_and_applies() {
         scene.newest_is_what_the_application_has();
         let restored = scene.verified(true);
         assert!(restored.ok && restored.proven, "{restored:?}");
+    });
+}
+
+/// Timers for which nothing is to be done do not ask whose the replica is.
+#[test]
+fn p7_a_fresh_replica_that_rests_costs_no_listing() {
+    scene(unverified(), |mut scene| {
+        scene.commit();
+        for _ in 0..10 {
+            scene.pass_time(10);
+        }
+        assert!(scene.told(|r| matches!(r, Report::RestorePoint { proven: true, .. })));
+        let before = scene.store.counters();
+        for _ in 0..60 {
+            scene.pass_time(10);
+        }
+        assert_eq!(scene.store.counters(), before);
+    });
+}
+
+/// A drill beside a busy writer notes a point that nobody told the writer about.
+#[test]
+fn p3_a_point_that_a_drill_noted_meanwhile_stays_exactly() {
+    scene(unverified(), |mut scene| {
+        let mut noted = None;
+        for round in 0..400 {
+            scene.commit();
+            scene.pass_time(10);
+            if round == 150 {
+                noted = scene.newest();
+                let now = scene.clock.unix_ms();
+                let proven = Proven::new(noted.unwrap(), now, By::Drill, How::Restore);
+                scene.wait(proven.announce(&scene.store)).unwrap();
+            }
+        }
+        scene.settle();
+        assert!(scene.told(|r| matches!(r, Report::Pruned { deleted, .. } if *deleted > 0)));
+        let points = sqlite_replica::points(&scene.catalogue());
+        let behind = noted.unwrap().next();
+        assert!(points.iter().all(|point| point.txid != behind), "the one behind it is merged away");
+        assert_eq!(scene.restores(noted).txid, noted.unwrap().to_string());
     });
 }
 

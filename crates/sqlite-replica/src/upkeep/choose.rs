@@ -71,7 +71,7 @@ impl Upkeep {
         let newest = self.holdings.newest()?;
         match SnapshotPlan::new(&self.holdings, &self.policy, self.blocked) {
             // Proven for retention's sake, and not noted yet.
-            SnapshotPlan::Nothing if self.policy.reads && self.noted < self.holdings.proven => {
+            SnapshotPlan::Nothing if self.policy.reads && self.holdings.noted < self.holdings.proven => {
                 let through = self.holdings.proven.unwrap_or(newest);
                 Some(Task::Prove { files: Vec::new(), through, point: true })
             }

@@ -82,6 +82,8 @@ pub struct Holdings {
     pub proofs: BTreeSet<Txid>,
     /// Newest TXID somebody has read back from the store and checked, if anybody did.
     pub proven: Option<Txid>,
+    /// The TXID that the note of the last proof names; what was read back since may reach further.
+    pub noted: Option<Txid>,
 }
 
 impl From<&Catalogue> for Holdings {
@@ -251,6 +253,13 @@ impl Holdings {
             }
         }
         None
+    }
+
+    /// The points that somebody was told are proven, as far as they can be restored exactly: they stay so (P3).
+    pub(crate) fn vouched(&self) -> impl Iterator<Item = Txid> + '_ {
+        let points: BTreeSet<Txid> =
+            [self.proven, self.noted, self.proofs.last().copied()].into_iter().flatten().collect();
+        points.into_iter().filter(|point| self.reaches(*point))
     }
 
     /// Marks of proofs that say nothing any more: their point cannot be restored, and a newer mark stands.

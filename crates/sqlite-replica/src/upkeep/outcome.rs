@@ -41,12 +41,17 @@ impl Upkeep {
                 self.read_back.extend(files.iter().map(|h| (h.level, h.name)));
                 self.holdings.proven = self.holdings.proven.max(Some(through));
                 if point {
-                    self.noted = self.noted.max(Some(through));
+                    self.holdings.noted = Some(through);
                     self.point_reached(now, through, true, read);
                     self.timers.arm_retention(now, self.policy.grace);
                 }
             }
             Done::Pruned(pruned) => self.pruned(now, &pruned),
+            Done::Marked(marks) => {
+                self.holdings.proven = self.holdings.proven.max(marks.last().copied());
+                self.holdings.proofs = marks;
+                self.timers.retention_now(now);
+            }
         }
         self.reports.push(Report::Objects(self.holdings.len()));
     }
@@ -102,6 +107,7 @@ impl Upkeep {
         let fresh = Holdings::from(catalogue);
         let known = std::mem::replace(&mut self.holdings, fresh);
         self.holdings.proven = self.holdings.proven.max(known.proven);
+        self.holdings.noted = known.noted;
         let newest = known.newest().max(self.holdings.newest());
         let lost = known.newest().filter(|n| !self.holdings.reaches(*n));
         let finding = self

@@ -6,7 +6,7 @@
 
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Level, image_key, proven_key};
+use crate::layout::{Layout, Level, PROOFS, image_key, parse_proven, proven_key};
 use crate::proven::Proven;
 use crate::upkeep::holdings::{Holding, Holdings};
 use crate::upkeep::policy::Policy;
@@ -36,11 +36,18 @@ pub async fn plan_prune(store: &Store, policy: &Policy, clock: &dyn Clock) -> Re
     if catalogue.has_proof
         && let Some(proof) = Proven::load(store).await?
     {
-        holdings.proven = holdings.proven.max(proof.txid());
+        holdings.noted = proof.txid();
+        holdings.proven = holdings.proven.max(holdings.noted);
     }
     let plan = RetentionPlan::new(&holdings, policy, super::store_now(store, clock));
     plan.check(&holdings).map_err(refused)?;
     Ok(plan)
+}
+
+/// The marks that proofs from outside have left by now: one listing, of a few objects.
+pub(crate) async fn marks(store: &Store) -> Result<BTreeSet<Txid>> {
+    let marks = store.list_all(PROOFS).await?;
+    Ok(marks.iter().filter_map(|mark| parse_proven(&mark.key)).collect())
 }
 
 /// Carries out a plan. The caller has checked it.

@@ -1,7 +1,7 @@
 //! Which files may go: a value with a reason per object, made by a pure function, checked by guards before anything is deleted.
 //!
 //! P3 in rules. Only what lies at or below the newest *proven* point (read back from the store) is ever named; never a file that
-//! a restore of the proven or of the newest point reads; never the newest file of level 0 (Litestream takes the position from
+//! a restore of the newest point, or of one that a note of a proof names, reads; never the newest file of level 0 (Litestream takes the position from
 //! it); never a claim that still fences (trap 3). Ages are relative to the newest point, so an idle or stopped writer
 //! loses nothing (trap 17). What a merged file replaces stays for a grace period, because a restore under way has listed it.
 
@@ -69,6 +69,9 @@ pub struct RetentionPlan {
     /// Marks of proofs whose points are gone once this is done; a drill a day leaves one a day.
     #[serde(serialize_with = "words")]
     pub proofs: BTreeSet<Txid>,
+    /// The marks that were known when this was planned; whoever carries it out looks for newer ones first.
+    #[serde(skip)]
+    pub(crate) marked: BTreeSet<Txid>,
     /// Why nothing may be deleted at all.
     pub held_back: Option<&'static str>,
 }
@@ -105,7 +108,8 @@ impl RetentionPlan {
         let mut stale = after.stale_proofs();
         let proofs: BTreeSet<Txid> = stale.by_ref().take(policy.delete_budget - deletions.len()).collect();
         let more = more || stale.next().is_some();
-        RetentionPlan { kept: after.len(), deletions, more, marks, proofs, held_back: None }
+        let marked = holdings.proofs.clone();
+        RetentionPlan { kept: after.len(), deletions, more, marks, proofs, marked, held_back: None }
     }
 
     /// Whether nothing is to go.
@@ -132,7 +136,8 @@ impl RetentionPlan {
             return Ok(());
         }
         let Some(proven) = holdings.proven else { return Err("nothing is proven".into()) };
-        for (what, point) in [("newest", newest), ("proven", proven)] {
+        let vouched = holdings.vouched().map(|point| ("proven", point));
+        for (what, point) in [("newest", newest), ("proven", proven)].into_iter().chain(vouched) {
             if after.chain(point) != holdings.chain(point) {
                 return Err(format!("a restore of the {what} point {point} would read other files"));
             }

@@ -6,6 +6,7 @@ use crate::upkeep::holdings::Holding;
 use crate::upkeep::prune::Pruned;
 use crate::upkeep::retention::RetentionPlan;
 use ltx::Txid;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// What to do next.
@@ -31,10 +32,20 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) enum Done {
     Ours,
-    Listed { catalogue: Catalogue, scheduled: bool },
+    Listed {
+        catalogue: Catalogue,
+        scheduled: bool,
+    },
     Sampled(u64),
     Resent(Holding),
     Merged(Holding, CompactionPlan),
-    Proven { files: Vec<Holding>, through: Txid, point: bool, read: u64 },
+    Proven {
+        files: Vec<Holding>,
+        through: Txid,
+        point: bool,
+        read: u64,
+    },
     Pruned(Pruned),
+    /// Somebody has proven something since the deletions were planned.
+    Marked(BTreeSet<Txid>),
 }

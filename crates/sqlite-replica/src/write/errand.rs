@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::layout::Layout;
 use crate::local::{local_header, write_id};
 use crate::proven::{By, How, Proven};
-use crate::upkeep::{Done, Holding, Merging, Task, prove, prune, store_now};
+use crate::upkeep::{Done, Holding, Merging, Task, marks, prove, prune, store_now};
 use crate::write::form::Form;
 use crate::write::host::Host;
 use crate::write::ours::nothing_behind;
@@ -51,7 +51,14 @@ impl Errand {
                 }
                 Ok(Done::Proven { files, through, point, read })
             }
-            Task::Prune(plan) => Ok(Done::Pruned(prune(&self.store, &plan).await)),
+            Task::Prune(plan) => {
+                // What a drill has just read back, and wrote down as proven, is not to go now (P3).
+                let marks = marks(&self.store).await?;
+                if !marks.is_subset(&plan.marked) {
+                    return Ok(Done::Marked(marks));
+                }
+                Ok(Done::Pruned(prune(&self.store, &plan).await))
+            }
         }
     }
 

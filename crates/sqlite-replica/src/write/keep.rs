@@ -75,7 +75,7 @@ impl Writer {
         // A sidecar holds public keys: it can read nothing back, and proves nothing (decision 0010).
         policy.reads &= !self.form.is_sealed();
         let mut upkeep = Upkeep::new(policy, catalogue, self.state.dir(), store, clock, ids)?;
-        upkeep.noted = proven;
+        upkeep.holdings.noted = proven;
         upkeep.holdings.proven = upkeep.holdings.proven.max(proven);
         // What was sent last before the end, by us or by the start of the pod, is still where it was staged.
         let staged = self.state.staged();
@@ -128,14 +128,20 @@ impl Writer {
         let Some(keeping) = &mut self.keeping else { return Ok(()) };
         let due = keeping.upkeep.is_due(now) || keeping.wants_image(now);
         if due && keeping.job.is_none() && !self.following.is_draining() {
-            if self.ours.is_proven(now) {
-                if let Some(task) = keeping.upkeep.next(now) {
-                    self.begin_job(task);
+            let proven = self.ours.is_proven(now);
+            // If something is on its way, the answer to that says whose the replica is.
+            let may_ask = !self.following.is_sending() && self.batch.is_empty() && self.record.confirmed > 0;
+            if proven || may_ask {
+                match keeping.upkeep.next(now) {
+                    Some(task) if proven => self.begin_job(task),
+                    // A timer for which nothing is to be done costs no question.
+                    Some(task) => {
+                        keeping.upkeep.again(now, &task);
+                        self.ask_whose();
+                    }
+                    None if !proven && keeping.wants_image(now) => self.ask_whose(),
+                    None => {}
                 }
-            } else if !self.following.is_sending() && self.batch.is_empty() && self.record.confirmed > 0 {
-                // Otherwise the answer to what is on its way says whose the replica is.
-                let behind = Txid::new(self.record.confirmed).expect("more than zero");
-                self.begin_job(Task::Look { behind, gaps: self.ours.gaps() });
             }
         }
         self.watch_shot(now, wal_bytes);
@@ -169,6 +175,11 @@ impl Writer {
             (task, None) => keeping.upkeep.again(now, &task),
         }
         Ok(())
+    }
+
+    fn ask_whose(&mut self) {
+        let behind = Txid::new(self.record.confirmed).expect("only asked for what is confirmed");
+        self.begin_job(Task::Look { behind, gaps: self.ours.gaps() });
     }
 
     fn begin_job(&mut self, task: Task) {

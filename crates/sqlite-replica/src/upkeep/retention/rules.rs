@@ -21,7 +21,7 @@ pub(super) struct Rules<'a> {
     now_ms: UnixMs,
     newest_ms: UnixMs,
     proven: Txid,
-    /// Files that restores of the newest and of the proven point read.
+    /// Files that restores of the newest and of the proven points read.
     needed: HashSet<Holding>,
     /// End of the oldest image whose increments are kept.
     floor: Option<Txid>,
@@ -42,7 +42,8 @@ impl<'a> Rules<'a> {
         newest: Txid,
     ) -> Rules<'a> {
         let newest_ms = holdings.newest_ms();
-        let needed = holdings.chain(newest).into_iter().chain(holdings.chain(proven)).collect();
+        let points = holdings.vouched().chain([newest]);
+        let needed = points.flat_map(|point| holdings.chain(point)).collect();
         let all = newest_ms - policy.keep.all.as_millis() as i64;
         let snapshots: Vec<Holding> =
             holdings.level(Level::SNAPSHOT).filter(|s| s.name.max <= proven).collect();

@@ -192,6 +192,26 @@ fn p3_no_sequence_of_retention_runs_loses_a_point_it_must_keep() {
     assert!(deleted > 1_000, "the model deletes: {deleted}");
 }
 
+/// What was read back since reaches further than the note; whoever restores the point that the note names gets exactly that.
+#[test]
+fn p3_the_point_that_a_proof_names_stays_exactly() {
+    let mut holdings =
+        aged(&[(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 1), (0, 4, 4, 1), (1, 2, 4, 1), (0, 5, 5, HOUR)]);
+    holdings.proven = Some(txid(4));
+    assert_eq!(plan(&holdings).deletions.len(), 3);
+    let (mut noted, mut marked) = (holdings.clone(), holdings.clone());
+    noted.noted = Some(txid(3));
+    marked.proofs = [2, 3].map(txid).into();
+    for holdings in [noted, marked] {
+        assert_eq!(names(&plan(&holdings)), [(0, 4, 4, Reason::Merged)]);
+        let refusal = planted_in(&holdings, 0, 3).check(&holdings).unwrap_err();
+        assert!(refusal.contains("restore of the proven point"), "{refusal}");
+    }
+    // Nothing is held for a point that is gone already.
+    holdings.noted = Some(txid(6));
+    assert_eq!(plan(&holdings).deletions.len(), 3);
+}
+
 #[test]
 fn p3_the_mark_of_a_proof_goes_with_its_point_and_the_newest_stays() {
     let mut holdings =
