@@ -161,6 +161,30 @@ fn force_replaces_a_database_together_with_its_wal() {
     place.restore("p", &left.db(), &["--force"]).expect(0);
     assert_eq!(app::verify(&left.db()).unwrap().last_seq, 24);
     let names: Vec<_> = snapshot(left.path()).into_keys().collect();
-    assert_eq!(names, [left.db()], "nothing of the old database is left");
+    let note = left.file(".highwater/app.db/origin.json");
+    assert_eq!(names, [note, left.db()], "nothing of the old database is left");
     volume.expect_same(&left.db());
+}
+
+/// The commonest runbook, in place, with an application that is quicker than its streamer: it goes on, from the newest state and from
+/// an older one, without being told to, and every point from before stays what it was.
+#[test]
+fn p3_a_database_restored_in_place_goes_on_though_its_application_was_quicker() {
+    for place in [Place::s3(), Place::directory()] {
+        let volume = sample(&place, 3);
+        let out = volume.file("restored.db");
+        let before = place.txids("p");
+        for (point, seq) in [(None, 36), (Some(before[0].as_str()), 12)] {
+            let mut more = vec!["--force"];
+            more.extend(point.into_iter().flat_map(|txid| ["--txid", txid]));
+            place.restore("p", &volume.db(), &more).expect(0);
+            assert_eq!(volume.last_seq(), seq);
+            volume.write(5);
+            Streamer::once(&place, "p", &volume.db(), NONE).expect(0);
+            assert_eq!(restored(&place, &out, &[]).2, seq + 5);
+            volume.expect_same(&out);
+        }
+        let last = before.last().expect("points");
+        assert_eq!(restored(&place, &out, &["--txid", last]).2, 36, "what was left behind is not lost");
+    }
 }

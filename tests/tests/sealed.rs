@@ -393,3 +393,26 @@ fn p8_age_and_zstd_open_what_the_bucket_holds() {
 fn is_there(tool: &str) -> bool {
     Command::new(tool).arg("--version").output().is_ok()
 }
+
+/// An operator with the identity restores in place; the sidecar, which can open nothing, goes on from that, also when its application
+/// was quicker.
+#[test]
+fn p3_a_sealed_database_restored_in_place_goes_on_with_public_keys_only() {
+    let scene = Scene::new(Place::s3());
+    let (db, id, out) = (scene.volume.db(), scene.key("id.txt"), scene.volume.file("restored.db"));
+    Streamer::once(&scene.place, "p", &db, &*SEALED).expect(0);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(scene.volume.file(&format!("app.db{suffix}")));
+    }
+    fs::remove_dir_all(scene.volume.file(".highwater")).unwrap();
+    scene.place.restore("p", &db, &["--identity", &id]).expect(0);
+    Streamer::once(&scene.place, "p", &db, &*SEALED).expect(0);
+    for quicker in [0, 3] {
+        scene.place.restore("p", &db, &["--identity", &id, "--force"]).expect(0);
+        scene.sing(quicker);
+        Streamer::once(&scene.place, "p", &db, &*SEALED).expect(0);
+        scene.place.restore("p", &out, &["--identity", &id, "--force"]).expect(0);
+        fold(&db);
+        assert!(fs::read(&db).unwrap() == fs::read(&out).unwrap());
+    }
+}

@@ -7,8 +7,8 @@ use door::Output;
 use seal::Identities;
 use serde::Serialize;
 use sqlite_replica::{
-    Catalogue, Error, Follower, Goal, Progress, Recovered, Recovery, RestoreOptions, Way, refuse_foreign,
-    refuse_open, v03,
+    Catalogue, Descent, Error, Follower, Goal, Progress, Recovered, Recovery, RestoreOptions, Way,
+    refuse_foreign, refuse_open, v03,
 };
 use std::sync::Arc;
 use store::{OpenConfig, Store};
@@ -32,7 +32,7 @@ struct Object {
 }
 
 pub(crate) async fn run(args: Sqlite, identities: Option<Arc<Identities>>) -> Result<Exit, Error> {
-    let options = options(&args, identities.clone());
+    let mut options = options(&args, identities.clone());
     let exists = there(&args)?;
     if args.follow && exists && !args.force {
         let store = store::open(&args.url, OpenConfig::default()).await?;
@@ -74,6 +74,12 @@ pub(crate) async fn run(args: Sqlite, identities: Option<Arc<Identities>>) -> Re
         (None, Some(txid)) => Goal::Txid(txid),
         (None, None) => Goal::Newest,
     };
+    if !args.dry_run && !args.follow {
+        options.descent = Descent::of(&store, &catalogue).await.unwrap_or_else(|error| {
+            tracing::info!(%error, "what the file descends from cannot be noted");
+            None
+        });
+    }
     let mut recovery = Recovery::new(&store, catalogue, args.latest_valid);
     let way = recovery.way(goal).await?;
     if args.dry_run {

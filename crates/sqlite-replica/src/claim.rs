@@ -19,7 +19,7 @@ mod volume;
 pub use unlock::unlock;
 pub use volume::{Basis, Claimant};
 
-pub(crate) use look::look;
+pub(crate) use look::{look, look_at};
 pub(crate) use settle::{Settled, settle};
 pub(crate) use take::{Claims, Ground, first, new_stamp, take};
 pub(crate) use volume::check_inherited;

@@ -14,6 +14,7 @@ mod fleet;
 mod identity;
 mod layout;
 mod local;
+mod origin;
 mod owner;
 mod proven;
 mod restore;
@@ -33,6 +34,7 @@ pub use fleet::{
 };
 pub use identity::{Identity, Lineage};
 pub use layout::{LINEAGE_KEY, Layout, Level, PROVEN_KEY};
+pub use origin::Descent;
 pub use owner::{OWNER_KEY, Owner};
 pub use proven::{By, How, Proven};
 pub use restore::{

@@ -37,4 +37,5 @@ pub use plan::RestorePlan;
 pub use points::{Point, point_at, points};
 pub use recover::{Finding, Goal, Recovered, Recovery, Way};
 pub use store::Progress;
+pub(crate) use target::parent;
 pub use verify::{Verification, VerifyOptions, verify};

@@ -28,7 +28,8 @@ pub struct FileStamp {
 }
 
 impl FileIdentity {
-    pub(crate) fn of(meta: &Metadata) -> Self {
+    /// Of a file that nobody has attached.
+    pub fn of(meta: &Metadata) -> Self {
         let born = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         Self { inode: meta.ino(), born_ms: born.map(|at| at.as_millis() as i64) }
     }

@@ -173,11 +173,10 @@ impl Soak {
     /// An operator stops the pod, throws a database away and gets it back from the replica.
     fn restore_by_hand(&mut self, one: usize) {
         self.place.server().faults().clear();
-        let complete = self.end_streamer() == 0;
+        self.end_streamer();
         self.apps[one].kill();
-        // What waits on the volume would still be sent, and the database restored before it would be refused: it is not what the
-        // replica has then.
-        if complete && self.apps[one].durable > 0 {
+        let restored = self.apps[one].durable > 0;
+        if restored {
             for suffix in ["", "-wal", "-shm"] {
                 let _ = fs::remove_file(format!("{}{suffix}", self.apps[one].db.display()));
             }
@@ -189,12 +188,20 @@ impl Soak {
             // What was acknowledged after it is lost by the operator's will, and its numbers are used again.
             let _ = fs::remove_file(&app.acks);
         }
+        // Whoever is quicker: a note beside the file says what it was.
+        let application_first = self.rng.one_in(2);
+        if application_first {
+            self.apps[one].start(&mut self.rng);
+            let acks = self.apps[one].acks.clone();
+            wait_until(PATIENCE, "a commit before anybody looks", || !read_acks(&acks).is_empty());
+        }
         self.streamer = stream(&self.place, &self.scratch);
-        // As in a pod: a database that was restored is compared with the replica before the application touches it.
-        if self.apps[one].durable > 0 {
+        if restored {
             self.wait_for_claim(&self.apps[one].name);
         }
-        self.apps[one].start(&mut self.rng);
+        if !application_first {
+            self.apps[one].start(&mut self.rng);
+        }
     }
 
     #[track_caller]

@@ -27,7 +27,16 @@ impl Seen {
 
 /// Looks; a replica of another identity or of another form is refused (P4), an unreachable store is an error (P6).
 pub(crate) async fn look(store: &Store, identity: Option<&Identity>, form: Option<&Form>) -> Result<Seen> {
-    let catalogue = Catalogue::load(store).await?;
+    look_at(store, Catalogue::load(store).await?, identity, form).await
+}
+
+/// The same over a listing that was made already.
+pub(crate) async fn look_at(
+    store: &Store,
+    catalogue: Catalogue,
+    identity: Option<&Identity>,
+    form: Option<&Form>,
+) -> Result<Seen> {
     let lineage = if catalogue.has_lineage { Lineage::load(store).await? } else { None };
     if let (Some(lineage), Some(identity)) = (&lineage, identity) {
         lineage.check(identity)?;

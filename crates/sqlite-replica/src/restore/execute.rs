@@ -6,12 +6,14 @@
 
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
+use crate::origin::{Content, Descent};
 use crate::restore::budget::Budget;
 use crate::restore::integrity::{self, Integrity};
 use crate::restore::object::{Fetch, Pages, blocking};
 use crate::restore::plan::RestorePlan;
 use crate::restore::proof::Proof;
 use crate::restore::target::{Target, parent};
+use crate::state::StateDir;
 use futures::{StreamExt, TryStreamExt};
 use ltx::{Extension, Header};
 use seal::Identities;
@@ -32,6 +34,8 @@ pub struct RestoreOptions {
     pub budget: Budget,
     /// What opens sealed objects; `None` where nobody has a key.
     pub identities: Option<Arc<Identities>>,
+    /// The file will be a live database: a note beside it says what it descends from, so that its writer may go on from it.
+    pub descent: Option<Descent>,
 }
 
 impl Default for RestoreOptions {
@@ -41,6 +45,7 @@ impl Default for RestoreOptions {
             parallelism: 24,
             budget: Budget::default(),
             identities: None,
+            descent: None,
         }
     }
 }
@@ -102,7 +107,28 @@ pub async fn restore(
     );
     checked.and(synced)?;
     let target = Arc::try_unwrap(target).expect("all tasks that held the target have ended");
-    blocking(move || target.finish()).await?;
+    let note = options.descent.map(|descent| {
+        let content = Content {
+            txid: newest.name.max.get(),
+            timestamp_ms: header.timestamp_ms,
+            page_size: header.page_size.get(),
+            pages: header.commit,
+            rolling: target.proof().rolling(),
+            sample: target.proof().sample(),
+        };
+        (descent, content, output.to_owned())
+    });
+    blocking(move || {
+        if let Some((descent, content, database)) = note {
+            let left = descent.leave(content, target.file(), &database, &StateDir::path_for(&database));
+            if let Err(error) = left {
+                // The file is as good without; its writer may ask for `--adopt`.
+                tracing::info!(%error, "no note is left beside the database of what it descends from");
+            }
+        }
+        target.finish()
+    })
+    .await?;
     Ok(Restored {
         txid: newest.name.max.to_string(),
         timestamp: clock::format_unix_ms(header.timestamp_ms),

@@ -2,7 +2,11 @@
 //!
 //! The rolling checksum is an XOR over pages, so that it can be gathered newest file first and from many threads (trap 5).
 
+use crate::origin::Sample;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Pages whose checksums are kept, for the note of a restore by hand.
+const SAMPLED: u32 = 1024;
 
 /// One bit per page (P7: 32 KiB per GiB of 4 KiB pages), and the checksum of those seen.
 #[derive(Debug)]
@@ -11,17 +15,23 @@ pub(crate) struct Proof {
     seen: Vec<AtomicU64>,
     count: AtomicU64,
     rolling: AtomicU64,
+    /// Every how many pages one is sampled.
+    every: u32,
+    sample: Vec<AtomicU64>,
 }
 
 impl Proof {
     /// For a database of `commit` pages.
     pub(crate) fn new(commit: u32) -> Proof {
         let words = commit as usize / 64 + 1;
+        let every = commit / SAMPLED + 1;
         Proof {
             commit,
             seen: (0..words).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicU64::new(0),
             rolling: AtomicU64::new(0),
+            every,
+            sample: (0..commit / every).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -34,7 +44,11 @@ impl Proof {
         if self.seen[(pgno / 64) as usize].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return false;
         }
-        self.rolling.fetch_xor(ltx::checksum::page_checksum(pgno, page), Ordering::Relaxed);
+        let sum = ltx::checksum::page_checksum(pgno, page);
+        self.rolling.fetch_xor(sum, Ordering::Relaxed);
+        if pgno.is_multiple_of(self.every) {
+            self.sample[(pgno / self.every) as usize - 1].store(sum, Ordering::Relaxed);
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -51,6 +65,12 @@ impl Proof {
     pub(crate) fn missing(&self, lock_page: u32) -> u64 {
         let expected = u64::from(self.commit) - u64::from(lock_page <= self.commit);
         expected - self.count.load(Ordering::Relaxed)
+    }
+
+    /// Checksums of some of the accepted pages.
+    pub(crate) fn sample(&self) -> Sample {
+        let sums = self.sample.iter().map(|sum| sum.load(Ordering::Relaxed)).collect();
+        Sample { every: self.every, sums }
     }
 
     /// The rolling checksum of what was accepted.

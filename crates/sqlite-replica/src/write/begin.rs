@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::claim::{Claiming, check_inherited, look};
 use crate::error::{Class, Error, Result};
 use crate::layout::Layout;
+use crate::origin::Origin;
 use crate::state::{Record, StateDir};
 use crate::table::PageTable;
 use crate::write::engine::{Config, Surroundings, Writer};
@@ -57,6 +58,8 @@ impl Writer {
         writer.tell(Event::Attached { page_size: writer.tail.page_size() });
         match writer.begin(record) {
             Ok(()) => {
+                // The record says it all from here on.
+                Origin::forget(writer.state.dir());
                 writer.inbox.attend(writer.tail.waker());
                 Ok(writer)
             }
@@ -71,9 +74,12 @@ impl Writer {
             Claiming::Inherited(claim) => Some(check_inherited(record.as_ref(), &claim)?),
             Claiming::Late => self.record.inherited,
         };
-        self.check_not_lost()?;
-        if self.again(record.as_ref())? {
-            return Ok(());
+        let origin = self.origin();
+        if origin.is_none() {
+            self.check_not_lost()?;
+            if self.again(record.as_ref())? {
+                return Ok(());
+            }
         }
         probe::probe(self.state.dir())?;
         let damage = self.tail.examine()?;
@@ -87,7 +93,14 @@ impl Writer {
             self.ask(look(&store, Some(&identity), Some(&form)))?
         };
         self.heard();
-        let plan = self.plan(record.as_ref(), &seen.remote)?;
+        let origin = origin.filter(|origin| self.believes(origin.check_replica(&seen.remote)));
+        let plan = match (&origin, seen.remote.newest) {
+            (Some(_), Some(newest)) => Plan::Descend { newest },
+            _ => {
+                self.check_not_lost()?;
+                self.plan(record.as_ref(), &seen.remote)?
+            }
+        };
         self.check_whole(damage, &seen.remote)?;
         tracing::debug!(?plan, remote = ?seen.remote, inherited = ?self.inherited, "start");
         self.begin_upkeep(&seen.catalogue)?;
@@ -135,11 +148,37 @@ impl Writer {
                 self.replace(newest, &header, lineage, epoch, why)
             }
             (Plan::Prove { newest }, Some(header)) => self.prove(newest, &header, lineage, epoch),
+            (Plan::Descend { newest }, Some(header)) => {
+                let origin = origin.expect("the plan was made of it");
+                self.descend(newest, &header, &origin.content, epoch, lineage)
+            }
             (_, None) => Err(Error::Damaged {
                 what: "the newest file has no header".into(),
                 hint: "list the replica with `restore list`".into(),
             }),
         }
+    }
+
+    /// The note of a restore by hand, as far as the volume can tell. In a pod the start of the pod decides.
+    fn origin(&mut self) -> Option<Origin> {
+        if self.config.claim != Claiming::ByHand || self.config.adopt {
+            return None;
+        }
+        let origin = Origin::load(self.state.dir())?;
+        let read = |pgno, into: &mut [u8]| Ok(self.tail.read_file_page(pgno, into)?);
+        let checked = match self.tail.identity() {
+            Ok(now) => origin.check_file(now, self.tail.page_size(), read),
+            Err(_) => Err("the file cannot be looked at"),
+        };
+        self.believes(checked).then_some(origin)
+    }
+
+    fn believes(&self, checked: Result<(), &'static str>) -> bool {
+        if let Err(why) = checked {
+            let db = self.config.database.display();
+            tracing::warn!(%db, why, "the note of the last restore by hand is not believed");
+        }
+        checked.is_ok()
     }
 
     /// A damaged database does not become the newest state of a good chain without being asked (P3); where there is none, a damaged

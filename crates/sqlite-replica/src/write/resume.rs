@@ -3,6 +3,7 @@
 use crate::catalogue::Catalogue;
 use crate::claim::{Ground, Settled, settle};
 use crate::error::{Error, Result};
+use crate::origin::Content;
 use crate::restore::read_header;
 use crate::state::{Data, Mark, Record};
 use crate::write::engine::{Writer, until_drained};
@@ -100,32 +101,66 @@ impl Writer {
         epoch: u32,
     ) -> Result<()> {
         self.check_page_size(header.page_size.get())?;
-        let lock_page = header.page_size.lock_page();
+        let lineage = lineage.expect("a plan to prove has a lineage");
+        let state = (header.commit, header.node_id, header.timestamp_ms);
+        match self.go_on_from(newest, state, lineage, epoch, "no record on this volume")? {
+            true => Ok(()),
+            false => Err(stranger(newest)),
+        }
+    }
+
+    /// A database that was restored by hand (`crate::origin`): it goes on where it is, if it is the newest state still. Otherwise its
+    /// application was quicker, or an older point was chosen, and it becomes a full image behind everything that is there.
+    pub(crate) fn descend(
+        &mut self,
+        newest: Txid,
+        header: &Header,
+        from: &Content,
+        epoch: u32,
+        lineage: Option<u64>,
+    ) -> Result<()> {
+        self.check_page_size(header.page_size.get())?;
+        let state = (from.pages, from.rolling, from.timestamp_ms);
+        let known = lineage.expect("a note names a lineage");
+        if from.txid == newest.get() && self.go_on_from(newest, state, known, epoch, "restored by hand")? {
+            return Ok(());
+        }
+        self.replace(newest, header, lineage, epoch, "restored by hand")
+    }
+
+    /// Goes on under a claim behind `newest` if the database is bit for bit this state (pages, rolling checksum, time); else false,
+    /// and nothing has changed.
+    fn go_on_from(
+        &mut self,
+        newest: Txid,
+        (pages, rolling, timestamp_ms): (u32, u64, i64),
+        lineage: u64,
+        epoch: u32,
+        reason: &str,
+    ) -> Result<bool> {
+        let lock_page = PageSize::new(self.tail.page_size()).map_err(Error::ltx("page size"))?.lock_page();
         let mut view = self.tail.view()?;
         let (commit, position) = (view.commit(), view.position());
-        let same = commit == header.commit && {
-            image::tabulate(&mut view, &mut self.table, lock_page)?.value() == header.node_id
-        };
-        if !same {
-            return Err(stranger(newest));
+        if commit != pages || image::tabulate(&mut view, &mut self.table, lock_page)?.value() != rolling {
+            return Ok(false);
         }
         drop(view);
         self.tail.start_at(position)?;
+        let mark = self.mark_at(commit, rolling, timestamp_ms, position);
         self.record = Record {
-            lineage: lineage.expect("a plan to prove has a lineage"),
+            lineage,
             epoch,
             confirmed: newest.get(),
             intent: None,
-            mark: Some(self.mark_at(commit, header.node_id, header.timestamp_ms, position)),
+            mark: Some(mark),
             ..self.record.clone()
         };
         if let Some(inherited) = &mut self.record.inherited {
             inherited.data = Data::Known;
         }
-        let mark = self.record.mark.expect("set above");
         self.enter(Ground { mark, tabulated: true })?;
-        self.tell(Event::Compared { reason: "no record on this volume".into(), pages: 0 });
-        Ok(())
+        self.tell(Event::Compared { reason: reason.into(), pages: 0 });
+        Ok(true)
     }
 
     /// A history that the database does not continue page by page: claim after it, then a full image (P3: nothing before it

@@ -42,6 +42,8 @@ pub(crate) enum Plan {
     Resume { newest: Txid, resend: bool },
     /// Take the TXID after `newest` as claim, then a full image.
     FullImage { newest: Txid, why: &'static str },
+    /// It was restored by hand, and a note proves it (`crate::origin`): claim, then a full image unless it is the newest state still.
+    Descend { newest: Txid },
     /// Nothing ties this volume to the replica: go on only if the database is bit for bit its newest state (as after a
     /// restore), else refuse.
     Prove { newest: Txid },

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
 
 mod apart;
+mod by_hand;
 mod cold;
 mod damaged;
 mod find;

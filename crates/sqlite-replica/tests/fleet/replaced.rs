@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A database of another history, complete in one file.
-fn other(scene: &Scene, rows: u32) -> std::path::PathBuf {
+pub(crate) fn other(scene: &Scene, rows: u32) -> std::path::PathBuf {
     let db = scene.database("elsewhere/other", rows);
     fold(&db);
     drop(db);
@@ -19,14 +19,14 @@ fn fold(db: &Connection) {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{suffix}", path.display()));
     }
 }
 
 /// A fleet that follows `a.db` with 20 rows; the application has gone.
-async fn followed(scene: &Scene) -> Running {
+pub(crate) async fn followed(scene: &Scene) -> Running {
     let db = scene.database("a.db", 0);
     for _ in 0..19 {
         db.execute("INSERT INTO t(x) VALUES(randomblob(3000))", []).unwrap();
