@@ -11,8 +11,8 @@ use sqlite_replica::{
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::fault::{FaultStore, Faults};
-use store::{MemoryStore, OpenConfig, Store};
+use store::fault::{FaultStore, Faults, When, lost};
+use store::{MemoryStore, OpenConfig, Operation, Store};
 use tokio::sync::watch;
 
 struct Scene {
@@ -245,6 +245,36 @@ async fn timestamps_rise_even_if_the_clock_is_set_back() {
         assert!(time > last, "{} is not after {last}", time);
         last = time;
     }
+}
+
+/// A claim stands on a state that the database need not have: whoever is cut off between it and the image finds nothing to go on from.
+#[tokio::test]
+async fn p2_a_claim_that_was_cut_off_before_its_image_leaves_no_mark() {
+    let scene = Scene::new();
+    let db = application(&scene.db());
+    fill(&db, 200, 1_000);
+    scene.once().await;
+    drop(db);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(scene.dir.path().join(format!("app.db{suffix}")));
+    }
+    let db = application(&scene.db());
+    fill(&db, 180, 1_100);
+    // The first PUT is the claim; nothing behind it gets there.
+    for n in 2..200 {
+        scene.faults.fail_nth(Some(Operation::Put), n, When::Before, lost());
+    }
+    let before = Catalogue::load(&scene.store).await.unwrap().newest().unwrap();
+    let drain = Duration::from_millis(500);
+    let ended = scene.sync(Config { adopt: true, drain, ..scene.config() }).await;
+    assert!(!matches!(ended, Ok(Finish::Complete)), "{ended:?}");
+    let claimed = Catalogue::load(&scene.store).await.unwrap().newest().unwrap();
+    assert_eq!(claimed, before.next(), "the claim, and no image");
+    scene.faults.clear();
+    scene.once().await;
+    let (out, done) = scene.restored(None).await;
+    assert!(done.proven);
+    same(&db, &out);
 }
 
 /// Trap 10: the volume lost commits that are in the replica.

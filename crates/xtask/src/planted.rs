@@ -1,4 +1,4 @@
-//! `cargo xtask planted`: bugs put into a scratch copy of the sources on purpose, one at a time; the simulator must catch each.
+//! `cargo xtask planted`: bugs put into a scratch copy of the sources on purpose, one at a time; the simulator must catch each, or a named test.
 //!
 //! The product carries no trace of them. A bug whose place in the sources has changed is an error here: it has to be planted anew,
 //! not to be forgotten. Which seed catches which is in `docs/testing.md`.
@@ -22,14 +22,19 @@ pub(crate) fn run(only: Option<&str>, seeds: u64, steps: u64) -> Result<()> {
     let mut missed = Vec::new();
     for bug in chosen {
         let originals = plant(&copy, bug)?;
-        let caught = simulate(&copy, &target, seeds, steps)?;
+        let caught = match bug.test {
+            Some(test) => fails(&copy, &target, test)?,
+            None => simulate(&copy, &target, seeds, steps)?,
+        };
         for (path, original) in originals {
             fs::write(path, original)?;
         }
         match caught {
             Some(failure) => println!("{:<24} caught: {failure}", bug.name),
             None => {
-                println!("{:<24} NOT CAUGHT by {seeds} seeds of {steps} steps: {}", bug.name, bug.what);
+                let by =
+                    bug.test.map_or(format!("{seeds} seeds of {steps} steps"), |(_, name)| name.to_owned());
+                println!("{:<24} NOT CAUGHT by {by}: {}", bug.name, bug.what);
                 missed.push(bug.name);
             }
         }
@@ -56,11 +61,33 @@ fn plant(copy: &Path, bug: &Bug) -> Result<Vec<(PathBuf, String)>> {
     Ok(originals)
 }
 
+/// The test that failed, if it did.
+fn fails(copy: &Path, target: &Path, (file, name): (&str, &str)) -> Result<Option<String>> {
+    let test = |more: &[&str]| {
+        Command::new("cargo")
+            .args(["test", "--quiet", "--workspace", "--test", file])
+            .args(more)
+            .current_dir(copy)
+            .env("CARGO_TARGET_DIR", target)
+            .output()
+    };
+    let built = test(&["--no-run"])?;
+    ensure!(
+        built.status.success(),
+        "the sources with the bug do not build:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let out = test(&["--", "--exact", name])?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    ensure!(text.contains("running 1 test"), "there is no test {name} in {file}");
+    Ok((!out.status.success()).then(|| format!("test {name}")))
+}
+
 /// The line of the failure, if any seed failed.
 fn simulate(copy: &Path, target: &Path, seeds: u64, steps: u64) -> Result<Option<String>> {
     // The same directory and flags as always, so that dependencies are not compiled again.
     let built = Command::new("cargo")
-        .args(["build", "--quiet", "--package", "sim"])
+        .args(["build", "--quiet", "--workspace", "--bin", "sim"])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", target)
         .output()?;
