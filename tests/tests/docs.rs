@@ -44,3 +44,47 @@ fn every_test_that_the_comparison_names_exists() {
     }
     assert_eq!(rows, 29, "every row of the list is there");
 }
+
+/// A row of the users' requirements names the file that satisfies it; one that was moved or removed makes the row a lie.
+#[test]
+fn every_file_that_a_requirement_names_exists() {
+    let text = fs::read_to_string(root().join("docs/seeds.md")).expect("the requirements are there");
+    let rules = fs::read_to_string(root().join("kustomize-components/monitoring/rules.yaml"))
+        .expect("the rules are there");
+    let policies = fs::read_to_string(root().join("kustomize-components/kyverno/policies.yaml"))
+        .expect("the policies are there");
+    let places =
+        ["", "kustomize-components", "docs", "helm/app", "helm/highwater-lib"].map(|p| root().join(p));
+    let (mut rows, mut named) = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with("| 00")) {
+        rows += 1;
+        let cells: Vec<&str> = line.split('|').collect();
+        for word in format!("{} {}", cells[3], cells[4]).split([' ', ',', ';', '(', ')', ':', '`']) {
+            let word = word.trim_end_matches(['.', '/', '*']).trim_end_matches('/');
+            let is_path = word.contains('/')
+                || [".md", ".sh", ".yaml", ".json", ".rs"].iter().any(|e| word.ends_with(e));
+            if is_path
+                && !word.contains(['$', '=', '[', '<'])
+                && word != "CLUSTER_NAME/APP"
+                && !word.starts_with('/')
+            {
+                named += 1;
+                let there = places.iter().any(|place| place.join(word).exists())
+                    || root().join("kustomize-components/monitoring").join(word).exists()
+                    || root().join("examples/rendered").join(word).exists();
+                assert!(there, "{}names {word}, which is not there", cells[1]);
+            }
+            if word.starts_with("Highwater") && word.len() > 9 || word.starts_with("Etcd") {
+                named += 1;
+                assert!(rules.contains(&format!("alert: {word}")), "{}names the alert {word}", cells[1]);
+            }
+            if word.starts_with("highwater-") && word != "highwater-lib" {
+                named += 1;
+                let there = policies.contains(word) || root().join("helm").join(word).exists();
+                assert!(there, "{}names {word}", cells[1]);
+            }
+        }
+    }
+    assert_eq!(rows, 149, "every row of the list is there");
+    assert!(named > 120, "only {named} files, alerts and policies are named");
+}

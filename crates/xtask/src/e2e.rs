@@ -5,7 +5,9 @@
 //! Needs root, `podman`, `runc`, `ip` and `age`; what is missing is printed, and then nothing is claimed.
 //! Proves: P1, P2 and P4 through images, mounts, users and the kubelet's order; that every start hands over what it did.
 
+mod bad_pods;
 mod cluster;
+mod container;
 mod content;
 mod kubelet;
 mod ledger;
@@ -41,13 +43,13 @@ pub(crate) fn run(shipped: bool) -> Result<()> {
     let missing: Vec<&str> = programs.into_iter().filter(|program| !has(program)).collect();
     if !missing.is_empty() || !is_root() {
         println!(
-            "SKIP e2e in containers (11 scenarios): it needs root, podman, runc, ip and age-keygen (missing: {})",
+            "SKIP e2e in containers (18 scenarios): it needs root, podman, runc, ip and age-keygen (missing: {})",
             missing.join(", ")
         );
         return Ok(());
     }
     if let Err(error) = network::possible() {
-        println!("SKIP e2e in containers (11 scenarios): no network namespaces here: {error:#}");
+        println!("SKIP e2e in containers (18 scenarios): no network namespaces here: {error:#}");
         return Ok(());
     }
     let one = deployment(ONE_DATABASE)?;
@@ -61,7 +63,9 @@ pub(crate) fn run(shipped: bool) -> Result<()> {
     }
     let name = format!("ghcr.io/example/hw-app:{}", tag(&[&one], "ghcr.io/example/hw-app")?);
     build(&name, "hw-app", &testkit::procs::bin("hw-app"))?;
-    let mut passed = ledger::Ledger(Cluster::new(one)?).run()?;
+    let mut ledger = ledger::Ledger(Cluster::new(one)?);
+    let mut passed = ledger.run()?;
+    passed += bad_pods::run(&mut ledger.0)?;
     let mut skipped = 0;
     match go_program(POCKETBASE.0, POCKETBASE.1, "base") {
         Some(path) => {

@@ -75,16 +75,27 @@ impl Cluster {
 
     /// The next pod, on this volume; nothing of it runs yet.
     pub(super) fn pod(&mut self, volume: &str) -> Result<Pod> {
+        self.changed_pod(volume, |_| ())
+    }
+
+    /// As [`Self::pod`], of a manifest that somebody changed.
+    pub(super) fn changed_pod(&mut self, volume: &str, change: impl FnOnce(&mut Value)) -> Result<Pod> {
         self.pods += 1;
         let network = Network::new(u8::try_from(self.pods).context("fewer than 250 pods")?, self.port)?;
-        let mut annotations = vec![("bucket", "bucket-hw"), ("debounce", "1s")];
-        annotations.extend(self.recipient.as_deref().map(|r| ("recipients", r)));
+        let mut deployment = self.deployment.clone();
+        let annotations = &mut deployment["spec"]["template"]["metadata"]["annotations"];
+        annotations["highwater.dev/bucket"] = "bucket-hw".into();
+        annotations["highwater.dev/debounce"] = "1s".into();
+        if let Some(recipient) = &self.recipient {
+            annotations["highwater.dev/recipients"] = recipient.as_str().into();
+        }
+        change(&mut deployment);
         let [credentials, identity] =
             ["highwater-credentials", "highwater-identity"].map(|name| self.scratch.path().join(name));
         let volume = self.volume(volume)?;
         let outside: [(&str, &Path); 3] =
             [("data", &volume), ("highwater-credentials", &credentials), ("highwater-identity", &identity)];
-        Pod::new(&self.deployment, &annotations, &outside, self.pods, network)
+        Pod::new(&deployment, &outside, self.pods, network)
     }
 
     /// The next pod up to its application, which waits.
@@ -107,6 +118,19 @@ impl Cluster {
     /// The last requests, for a failure's message.
     pub(super) fn requests(&self) -> Vec<String> {
         self.server.iter().flat_map(S3Server::log).map(|request| format!("{request:?}")).collect()
+    }
+
+    /// Every object in the store.
+    pub(super) fn objects(&self) -> Result<Vec<PathBuf>> {
+        let (mut found, mut open) = (Vec::new(), vec![self.scratch.path().join("store")]);
+        while let Some(dir) = open.pop() {
+            for entry in fs::read_dir(&dir)? {
+                let path = entry?.path();
+                if path.is_dir() { open.push(path) } else { found.push(path) }
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// The store comes back, with what it held, after some time.
@@ -149,6 +173,24 @@ pub(super) fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Resu
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// What a fenced pod is made to do sends nothing to the store. A merge that was under way when it lost may still end: its object is of the history
+/// that both pods share, it is said here, and after it the pod must be silent.
+pub(super) fn silent(pod: &Pod, cluster: &Cluster, mut act: impl FnMut() -> Result<()>) -> Result<()> {
+    for _ in 0..3 {
+        let (sent, asked) = (pod.network().sent(), cluster.requests().len());
+        act()?;
+        let more = pod.network().sent() - sent;
+        if more == 0 {
+            return Ok(());
+        }
+        let requests = cluster.requests().split_off(asked);
+        let merges = requests.iter().any(|r| r.contains("operation: Put") && !r.contains("/0000/"));
+        ensure!(merges, "the fenced pod sent {more} bytes more:\n{}\n{}", requests.join("\n"), pod.logs());
+        println!("NOTE: {more} bytes sent after the fence, for a merge that was under way");
+    }
+    anyhow::bail!("the fenced pod does not become silent:\n{}", pod.logs())
 }
 
 /// A new age identity in this file; gives the recipient.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -37,14 +37,14 @@ fn say(command: &mut Command) -> Result<Output> {
 
 /// A pod and the folders that stand for its volumes.
 pub(super) struct Pod {
-    spec: Value,
+    pub(super) spec: Value,
     annotations: BTreeMap<String, String>,
     /// The claim, credentials: folders by volume name. The rest is made per pod.
     outside: BTreeMap<String, PathBuf>,
     scratch: tempfile::TempDir,
     running: Vec<Value>,
-    generation: u32,
-    network: Network,
+    pub(super) generation: u32,
+    pub(super) network: Network,
 }
 
 /// An init container that ended with an error.
@@ -55,24 +55,20 @@ pub(super) struct Failed {
 }
 
 impl Pod {
-    /// The pod of `deployment`; `annotations` replace those of the manifest, `outside` names folders for volumes that outlive it.
+    /// The pod of `deployment`; `outside` names folders for volumes that outlive it.
     pub(super) fn new(
         deployment: &Value,
-        annotations: &[(&str, &str)],
         outside: &[(&str, &Path)],
         generation: u32,
         network: Network,
     ) -> Result<Self> {
         let template = &deployment["spec"]["template"];
-        let mut known: BTreeMap<String, String> =
+        let mut annotations: BTreeMap<String, String> =
             serde_json::from_value(template["metadata"]["annotations"].clone())?;
-        known.insert("highwater.dev/endpoint".into(), network.endpoint());
-        known.extend(
-            annotations.iter().map(|(key, value)| (format!("highwater.dev/{key}"), (*value).to_owned())),
-        );
+        annotations.insert("highwater.dev/endpoint".into(), network.endpoint());
         let pod = Self {
             spec: template["spec"].clone(),
-            annotations: known,
+            annotations,
             outside: outside.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect(),
             scratch: tempfile::tempdir()?,
             running: Vec::new(),
@@ -95,16 +91,24 @@ impl Pod {
                     .map(|(key, value)| format!("{key}={}\n", Value::from(value.as_str())));
                 fs::write(dir.join("annotations"), lines.collect::<String>())?;
             }
-            own(&dir, self.user())?;
+            // Only what is new: a volume that somebody else owns stays theirs.
+            if fs::metadata(&dir)?.uid() == 0 {
+                own(&dir, self.user())?;
+            }
         }
         Ok(())
     }
 
-    fn folder(&self, volume: &str) -> PathBuf {
+    pub(super) fn folder(&self, volume: &str) -> PathBuf {
         self.outside.get(volume).cloned().unwrap_or_else(|| self.scratch.path().join(volume))
     }
 
-    fn user(&self) -> u32 {
+    pub(super) fn claimed_read_only(&self, volume: &Value) -> bool {
+        let mut volumes = self.spec["volumes"].as_array().into_iter().flatten();
+        volumes.any(|v| v["name"] == *volume && v["persistentVolumeClaim"]["readOnly"] == true)
+    }
+
+    pub(super) fn user(&self) -> u32 {
         self.spec["securityContext"]["runAsUser"].as_u64().unwrap_or(65532) as u32
     }
 
@@ -125,21 +129,20 @@ impl Pod {
     /// As [`Self::start_inits`], with the failure of an init container as a value.
     pub(super) fn try_inits(&mut self) -> Result<Option<Failed>> {
         for container in self.spec["initContainers"].as_array().cloned().unwrap_or_default() {
-            let name = self.name(&container);
-            let sidecar = container["restartPolicy"] == "Always";
-            say(&mut self.command(&container))?;
-            self.running.push(container.clone());
-            if sidecar {
+            if container["restartPolicy"] == "Always" {
+                say(&mut self.command(&container, true))?;
+                self.running.push(container.clone());
                 self.wait_started(&container)?;
                 continue;
             }
-            let code = String::from_utf8(say(podman().args(["wait", &name]))?.stdout)?;
-            let log = log(&name);
-            self.running.retain(|one| one["name"] != container["name"]);
-            say(podman().args(["rm", "--force", &name]))?;
-            if code.trim() != "0" {
+            // Attached: its log is whole when it ends.
+            let out = self.command(&container, false).output()?;
+            say(podman().args(["rm", "--force", &self.name(&container)]))?;
+            if !out.status.success() {
                 let name = container["name"].as_str().unwrap_or_default().to_owned();
-                return Ok(Some(Failed { name, code: code.trim().parse()?, log }));
+                let log = [out.stdout, out.stderr].concat();
+                let log = String::from_utf8_lossy(&log).into_owned();
+                return Ok(Some(Failed { name, code: out.status.code().unwrap_or(-1), log }));
             }
         }
         Ok(None)
@@ -148,7 +151,7 @@ impl Pod {
     /// The application itself.
     pub(super) fn start_application(&mut self) -> Result<()> {
         for container in self.spec["containers"].as_array().cloned().unwrap_or_default() {
-            say(&mut self.command(&container))?;
+            say(&mut self.command(&container, true))?;
             self.running.push(container);
         }
         Ok(())
@@ -229,52 +232,6 @@ impl Pod {
     /// The logs of what still runs, for a failure's message.
     pub(super) fn logs(&self) -> String {
         self.running.iter().map(|c| format!("--- {}\n{}", c["name"], log(&self.name(c)))).collect()
-    }
-
-    fn name(&self, container: &Value) -> String {
-        format!("hw-e2e-{}-{}", self.generation, container["name"].as_str().unwrap_or_default())
-    }
-
-    fn command(&self, container: &Value) -> Command {
-        let mut command = podman();
-        let user = container["securityContext"]["runAsUser"].as_u64().map_or(self.user(), |u| u as u32);
-        command.args(["run", "--detach", "--pull", "never", "--cap-drop", "all"]);
-        command.args(["--network", &self.network.argument()]);
-        command.args([
-            "--security-opt",
-            "no-new-privileges",
-            "--ulimit",
-            "nofile=1024:1024",
-            "--ulimit",
-            "nproc=4096:4096",
-        ]);
-        command.args(["--name", &self.name(container), "--user", &format!("{user}:{user}")]);
-        if container["securityContext"]["readOnlyRootFilesystem"] == true {
-            command.arg("--read-only");
-        }
-        for variable in container["env"].as_array().into_iter().flatten() {
-            let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
-            let value = match field {
-                Some("metadata.name") => format!("pod-{}", self.generation),
-                Some("metadata.namespace") => "e2e".into(),
-                Some("metadata.uid") => format!("00000000-0000-0000-0000-{:012}", self.generation),
-                Some("spec.nodeName") => "node-1".into(),
-                _ => variable["value"].as_str().unwrap_or_default().to_owned(),
-            };
-            command.arg("--env").arg(format!("{}={value}", variable["name"].as_str().unwrap_or_default()));
-        }
-        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-            let folder = self.folder(mount["name"].as_str().unwrap_or_default());
-            let mode = if mount["readOnly"] == true { ":ro" } else { "" };
-            command.arg("--volume").arg(format!(
-                "{}:{}{mode}",
-                folder.display(),
-                mount["mountPath"].as_str().unwrap_or_default()
-            ));
-        }
-        command.arg(container["image"].as_str().unwrap_or_default());
-        command.args(container["args"].as_array().into_iter().flatten().filter_map(Value::as_str));
-        command
     }
 
     /// Polls the startup probe as often as it says.

@@ -122,45 +122,50 @@ fn carry(listener: &TcpListener, store: u16, way: &Arc<Way>) {
         }
         let way = way.clone();
         thread::spawn(move || {
+            let Ok(from) = client.try_clone() else { return };
+            let up = read(from, way.clone(), true);
             way.wait();
             // A store that is down refuses, and so do we.
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, store)) else { return };
-            let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { return };
-            let up = way.clone();
-            let upward = thread::spawn(move || copy(from, to, &up, true));
-            copy(server, client, &way, false);
+            let (Ok(from), Ok(to)) = (server.try_clone(), server.try_clone()) else { return };
+            let down = read(from, way.clone(), false);
+            let passing = way.clone();
+            let upward = thread::spawn(move || hand_on(&up, to, &passing));
+            hand_on(&down, client, &way);
+            // One side ended: the other one hears of it.
+            let _ = server.shutdown(Shutdown::Both);
             drop(upward.join());
         });
     }
 }
 
-/// Reads at once and hands on when the way is open: what was sent before a cut is counted before it, and may arrive long after it.
-fn copy(from: TcpStream, mut to: TcpStream, way: &Arc<Way>, counted: bool) {
-    let (queue, queued) = mpsc::channel::<Vec<u8>>();
-    let (mut source, reader) = (from.try_clone(), way.clone());
-    let reading = thread::spawn(move || {
-        let Ok(source) = &mut source else { return };
+/// Reads at once, also while the way is cut: what was sent before is counted before, and may arrive long after it.
+fn read(mut from: TcpStream, way: Arc<Way>, counted: bool) -> mpsc::Receiver<Vec<u8>> {
+    let (queue, queued) = mpsc::channel();
+    thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
-        while let Ok(count) = source.read(&mut buffer) {
+        while let Ok(count) = from.read(&mut buffer) {
             if counted {
-                reader.sent.fetch_add(count as u64, Ordering::SeqCst);
+                way.sent.fetch_add(count as u64, Ordering::SeqCst);
             }
             if count == 0 || queue.send(buffer[..count].to_vec()).is_err() {
                 break;
             }
         }
     });
+    queued
+}
+
+/// Hands on what was read, when the way is open, and in the end that nothing more comes.
+fn hand_on(queued: &mpsc::Receiver<Vec<u8>>, mut to: TcpStream, way: &Way) {
     for bytes in queued {
         way.wait();
         if to.write_all(&bytes).is_err() {
             break;
         }
     }
-    // One side ended: the other one hears of it, when the way is open.
     way.wait();
     let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
-    drop(reading.join());
 }
 
 impl Way {

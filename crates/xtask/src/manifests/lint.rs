@@ -30,6 +30,7 @@ pub(super) fn documents(objects: &[Value]) -> Vec<String> {
             if pod.all().any(|c| OURS.contains(&text(c, "name"))) {
                 order(&pod, &mut say);
                 writers(&pod, &mut say);
+                users(&pod, &mut say);
                 resources(&pod, &mut say);
                 description(&pod, &mut say);
             } else if pod.annotations().any(|(key, _)| key.starts_with("highwater.dev/")) {
@@ -81,6 +82,12 @@ fn volumes(pod: &Pod<'_>, say: &mut impl FnMut(String)) {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for volume in list(pod.spec, "volumes") {
         names.insert(text(volume, "name"));
+        if at(volume, "persistentVolumeClaim.readOnly") == &Value::Bool(true) {
+            say(format!(
+                "volume {} is claimed read-only, and neither a restore nor the application can write it",
+                text(volume, "name")
+            ));
+        }
         let sources = volume.as_object().map_or(0, |v| v.len() - 1);
         if sources != 1 {
             let name = text(volume, "name");
@@ -207,6 +214,37 @@ fn writers(pod: &Pod<'_>, say: &mut impl FnMut(String)) {
     }
     if kind == "CronJob" && text(pod.object, "spec.concurrencyPolicy") != "Forbid" {
         say("may run twice at once; set concurrencyPolicy Forbid (elite-standard)".into());
+    }
+}
+
+/// As which user a container runs, as far as the manifest says it.
+fn user(pod: &Pod<'_>, container: &Value) -> Option<u64> {
+    let own = at(container, "securityContext.runAsUser").as_u64();
+    own.or_else(|| at(pod.spec, "securityContext.runAsUser").as_u64())
+}
+
+/// A database's `-wal` and `-shm` of another owner would lock its application out, and a restored file of another one, too.
+fn users(pod: &Pod<'_>, say: &mut impl FnMut(String)) {
+    const IMAGE: u64 = 65532;
+    let mounted = |c: &Value| -> Vec<String> {
+        list(c, "volumeMounts").iter().map(|m| text(m, "name").to_owned()).collect()
+    };
+    for ours in pod.all().filter(|c| OURS.contains(&text(c, "name"))) {
+        let volumes: Vec<String> = list(ours, "volumeMounts")
+            .iter()
+            .filter(|m| text(m, "mountPath").starts_with("/highwater/data"))
+            .map(|m| text(m, "name").to_owned())
+            .collect();
+        let runs = user(pod, ours).unwrap_or(IMAGE);
+        for app in pod.containers().iter().filter(|c| mounted(c).iter().any(|m| volumes.contains(m))) {
+            if let Some(theirs) = user(pod, app).filter(|uid| *uid != runs) {
+                say(format!(
+                    "{} runs as uid {runs}, and {} keeps its data as uid {theirs}: set runAsUser on the pod, or param-uid",
+                    text(ours, "name"),
+                    text(app, "name")
+                ));
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ const POLICIES: [&str; 5] = [
 type Change = fn(&mut Value);
 
 /// Name of the fixture, the policy that must fail (`None`: all that apply pass), and the change.
-const FIXTURES: [(&str, Option<usize>, Change); 19] = [
+const FIXTURES: [(&str, Option<usize>, Change); 22] = [
     ("good", None, |_| ()),
     ("good-large", None, |d| app(d)["resources"] = resources("1000m", "4Gi", "2000m", "4096Mi")),
     ("good-whole-core", None, |d| {
@@ -46,6 +46,16 @@ const FIXTURES: [(&str, Option<usize>, Change); 19] = [
     ("bad-priority", Some(2), |d| spec(d)["priorityClassName"] = "vixens-medium".into()),
     ("bad-replicas", Some(2), |d| d["spec"]["replicas"] = 2.into()),
     ("bad-rolling", Some(2), |d| d["spec"]["strategy"] = json!({"type": "RollingUpdate"})),
+    ("bad-nothing-declared", Some(2), |d| {
+        let annotations = &mut d["spec"]["template"]["metadata"]["annotations"];
+        remove(annotations, "highwater.dev/sqlite");
+        remove(annotations, "highwater.dev/files");
+    }),
+    ("bad-no-user", Some(2), |d| {
+        remove(&mut spec(d)["securityContext"], "runAsUser");
+        remove(&mut spec(d)["securityContext"], "fsGroup");
+    }),
+    ("bad-no-time-to-stop", Some(2), |d| remove(spec(d), "terminationGracePeriodSeconds")),
     ("bad-undecided", Some(3), |d| remove(&mut d["metadata"]["labels"], "highwater.dev/elite")),
     ("adguard-home", Some(4), |d| d["metadata"]["labels"]["highwater.dev/elite"] = "false".into()),
     ("opted-out", None, |d| d["metadata"]["labels"]["highwater.dev/elite"] = "false".into()),

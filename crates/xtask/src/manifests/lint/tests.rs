@@ -94,6 +94,28 @@ fn every_planted_fault_is_found() {
             }),
         ),
         (
+            "volume data is claimed read-only",
+            Box::new(|d| {
+                let volumes = spec(d)["volumes"].as_array_mut().unwrap();
+                let volume = volumes.iter_mut().find(|v| v["name"] == "data").unwrap();
+                volume["persistentVolumeClaim"]["readOnly"] = true.into();
+            }),
+        ),
+        (
+            "wal-streamer runs as uid 65532, and vaultwarden keeps its data as uid 911",
+            Box::new(|d| {
+                spec(d)["securityContext"].as_object_mut().unwrap().remove("runAsUser");
+                spec(d)["containers"][0]["securityContext"]["runAsUser"] = 911.into();
+            }),
+        ),
+        (
+            "stands without a bucket",
+            Box::new(|d| {
+                let annotations = d["spec"]["template"]["metadata"]["annotations"].as_object_mut().unwrap();
+                annotations.remove("highwater.dev/bucket");
+            }),
+        ),
+        (
             "not pinned",
             Box::new(|d| {
                 init(d, "restore-state")["image"] = "registry.example:5000/highwater/restore".into()
