@@ -4,6 +4,10 @@
 //! save` alone, `etcdctl` + `zstd` + `age` + `rclone rcat`, `etcd-shipper ship`, and the way back. Every program is a process, the S3 server of the
 //! test bench runs in this one. What is missing is named, and its row says so.
 //! The read transaction is held while the stream runs: etcd cannot reuse pages meanwhile, so these seconds are what the cluster pays.
+//! Everything runs three times, in turns, because a machine has better and worse minutes; the median by seconds is shown, the peak is the highest.
+//! `HIGHWATER_BIN_DIR` names other binaries than those built for the benchmark: `cargo xtask dist` builds the static ones of the images.
+
+mod spool;
 
 use crate::bench::{Bench, server};
 use crate::machine;
@@ -13,12 +17,10 @@ use crate::table::Table;
 use crate::usage::{self, Usage};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use spool::spooling;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 use testkit::etcd::{Cluster, program};
 use testkit::procs;
@@ -29,11 +31,13 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Bytes of a value, and values of a transaction: below etcd's limit of 1.5 MiB for a request.
 const VALUE: usize = 16 << 10;
 const VALUES: usize = 64;
-/// Between two looks at the spool.
-const STEP: Duration = Duration::from_millis(20);
 const UID: &str = "0c9d51aa-5b1e-4f6e-8a57-70c2c1b2a3d4";
 
+/// Rounds of all programs in turn.
+const ROUNDS: usize = 3;
+
 /// One program's run.
+#[derive(Clone)]
 struct Run {
     seconds: f64,
     /// With all children that it waited for.
@@ -42,6 +46,8 @@ struct Run {
     sent: u64,
     requests: u64,
     stdout: String,
+    /// How long the stream took, where the program says so.
+    stream: Option<f64>,
 }
 
 struct Scene {
@@ -62,14 +68,26 @@ pub(crate) fn run() -> Result<()> {
     println!("# etcd snapshots\n\n{}\n", machine.text);
     let scene = Scene::new(&bench, size)?;
     let bytes = scene.settle()?;
-    let save = attempt(|| scene.save());
-    let pipeline = attempt(|| scene.pipeline());
-    let (ship, spool) = spooling(|| attempt(|| scene.ship()));
-    let stream =
-        ship.as_ref().ok().and_then(|_| scene.manifest().ok()).and_then(|m| m["stream_seconds"].as_f64());
-    let verify = attempt(|| scene.restore(&["verify"], &[]));
+    let (mut saves, mut pipelines, mut ships, mut verifies, mut restores) = Default::default();
+    let mut spool = 0;
     let file = scene.place.path().join("restored.db");
-    let restore = attempt(|| scene.restore(&["etcd"], &["-o", &file.to_string_lossy()]));
+    let rounds = bench.sized(ROUNDS, 1);
+    for _ in 0..rounds {
+        push(&mut saves, attempt(|| scene.save()));
+        push(&mut pipelines, attempt(|| scene.pipeline()));
+        let (ship, largest) = spooling(|| attempt(|| scene.ship()));
+        spool = spool.max(largest);
+        push(&mut ships, ship);
+        push(&mut verifies, attempt(|| scene.restore(&["verify"], &[])));
+        push(
+            &mut restores,
+            attempt(|| scene.restore(&["etcd"], &["-o", &file.to_string_lossy(), "--force"])),
+        );
+        scene.forget()?;
+    }
+    let [save, pipeline, ship, verify, restore] =
+        [saves, pipelines, ships, verifies, restores].map(|runs: Vec<Measured<Run>>| median(runs));
+    let stream = ship.as_ref().ok().and_then(|run| run.stream);
 
     let head = ["", "seconds", "read transaction held", "CPU", "peak RSS", "sent", "requests"];
     let mut table = Table::new(format!("A snapshot of {}", mib(bytes as f64)), &head);
@@ -94,6 +112,7 @@ pub(crate) fn run() -> Result<()> {
         });
         table.row([vec![name.to_owned()], shown.to_vec()].concat());
     }
+    table.note(format!("Medians of {rounds} runs in turn; peak RSS is the highest of them."));
     table.note(format!("Spool at its largest: {}, sealed, unlinked while open.", mib(spool as f64)));
     if let (Some(stream), Some(alone)) = (stream, alone) {
         table.note(format!("The stream took {} of `etcdctl`'s time alone.", percent(stream / alone)));
@@ -114,6 +133,25 @@ pub(crate) fn run() -> Result<()> {
     let failed = [&ship, &verify, &restore].iter().find_map(|run| run.as_ref().err());
     ensure!(failed.is_none(), "{}", failed.map_or("", String::as_str));
     Ok(())
+}
+
+fn push(runs: &mut Vec<Measured<Run>>, run: Measured<Run>) {
+    if let Err(why) = &run {
+        eprintln!("{why}");
+    }
+    runs.push(run);
+}
+
+/// The run in the middle, by seconds, with the highest peak of all and the stream in the middle; what failed is told, not averaged.
+fn median(runs: Vec<Measured<Run>>) -> Measured<Run> {
+    let mut runs = runs.into_iter().collect::<Result<Vec<Run>, _>>()?;
+    let peak = runs.iter().map(|run| run.usage.peak).max().unwrap_or(0);
+    let mut streams: Vec<f64> = runs.iter().filter_map(|run| run.stream).collect();
+    streams.sort_by(f64::total_cmp);
+    runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let middle = runs.swap_remove(runs.len() / 2);
+    let usage = Usage { peak, ..middle.usage };
+    Ok(Run { usage, stream: streams.get(streams.len() / 2).copied(), ..middle })
 }
 
 impl Scene {
@@ -213,7 +251,15 @@ impl Scene {
         command.arg("--spool-dir").arg(self.place.path().join("spool"));
         let run = self.measured(&mut command)?;
         ensure!(run.stdout.contains(r#""hashkv": "equal""#), "not compared with its member: {}", run.stdout);
-        Ok(run)
+        Ok(Run { stream: self.manifest()?["stream_seconds"].as_f64(), ..run })
+    }
+
+    /// Removes what was shipped, for the next round.
+    fn forget(&self) -> Result<()> {
+        for key in self.server.keys("etcd/") {
+            fs::remove_file(self.server.object(&key))?;
+        }
+        Ok(())
     }
 
     fn manifest(&self) -> Result<Value> {
@@ -244,6 +290,7 @@ impl Scene {
             sent: after.bytes_in,
             requests: after.total(),
             stdout: ran.stdout,
+            stream: None,
         })
     }
 }
@@ -268,34 +315,4 @@ fn children() -> Result<f64> {
     let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
     let (user, system) = (ticks(16).context("no cutime")?, ticks(17).context("no cstime")?);
     Ok((user + system) / 100.0)
-}
-
-/// Runs something and looks for the largest unlinked file that any of our children holds open meanwhile: the spool has no name.
-fn spooling<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let (stop, largest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let (stopped, found) = (stop.clone(), largest.clone());
-    let looking = thread::spawn(move || {
-        while !stopped.load(Ordering::SeqCst) {
-            found.fetch_max(unlinked().unwrap_or(0), Ordering::SeqCst);
-            thread::sleep(STEP);
-        }
-    });
-    let done = work();
-    stop.store(true, Ordering::SeqCst);
-    let _ = looking.join();
-    (done, largest.load(Ordering::SeqCst))
-}
-
-fn unlinked() -> Option<u64> {
-    let me = std::process::id();
-    let is_child = |pid: &Path| {
-        let stat = fs::read_to_string(pid.join("stat")).unwrap_or_default();
-        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok()) == Some(me)
-    };
-    let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
-    let children = processes.filter(|path| path.join("stat").is_file() && is_child(path));
-    let open = children.filter_map(|pid| fs::read_dir(pid.join("fd")).ok()).flatten().flatten();
-    open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().ends_with("(deleted)")))
-        .filter_map(|fd| Some(fs::metadata(fd.path()).ok()?.len()))
-        .max()
 }

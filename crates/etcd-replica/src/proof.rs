@@ -4,12 +4,13 @@
 //! 0 received, 1 SHA-256 and exact length, 2 structure and content read, 3 HashKV equal on at least one live member,
 //! 4 stored object read back, 5 restored by a drill.
 //! Everything works through [`crate::ReadAt`] in bounded memory (P7): one bit per page, one bit per row, and a map of at most
-//! [`content::KEYS_PER_PASS`] hashed keys; larger clusters are walked several times instead.
+//! [`newest::KEYS_PER_PASS`] hashed keys; larger clusters are walked several times instead.
 //! What it does not do: repair, or take an unknown answer for a good one (P6).
 
 pub(crate) mod content;
 pub(crate) mod hashkv;
 pub(crate) mod kubernetes;
+mod newest;
 pub(crate) mod row;
 mod shape;
 mod wire;

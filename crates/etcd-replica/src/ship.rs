@@ -181,13 +181,12 @@ async fn prove_taken(taken: Taken, token: Option<Token>) -> Result<(Taken, Proof
     let work = move || {
         let spool = &*taken.received.spool;
         let shape = Shape::of(spool)?;
-        let content = prove(spool, &shape)?;
+        let members = taken.hashes.as_deref().unwrap_or_default();
+        let compacted: Vec<i64> = members.iter().filter_map(|member| member.compact_revision).collect();
+        let content = prove(spool, &shape, &compacted)?;
+        spool.forget();
         let hashkv = match &taken.hashes {
-            Ok(members) => {
-                let compacted: Vec<i64> =
-                    members.iter().filter_map(|member| member.compact_revision).collect();
-                HashKv::judge(members.clone(), &content.hash_kv(spool, &shape, &compacted)?)
-            }
+            Ok(members) => HashKv::judge(members.clone(), &content.hashes),
             Err(why) => HashKv::unknown(why),
         };
         let token_opens = match (&token, &content.bootstrap) {

@@ -1,6 +1,6 @@
 //! From the spool to the store: zstd, age, parts, and the digest of what was sent.
 //!
-//! Compression and sealing run in a thread beside the network, with a few chunks between them; memory does not grow with the snapshot
+//! Compression and sealing run in a thread beside the network, a part of the upload ahead of it; memory does not grow with the snapshot
 //! (P7). The spool can be read again, so a failed attempt begins from its start, a bounded number of times.
 
 use crate::intake::Received;
@@ -12,6 +12,8 @@ use store::{Feed, PutOptions, Store};
 
 /// Bytes read from the spool at a time.
 const CHUNK: usize = 256 << 10;
+/// One part of an upload: while it is on its way, the next is compressed.
+const AHEAD: usize = 8 << 20;
 /// Uncompressed bytes of a block; the window of the compression is within it.
 const BLOCK: usize = 2 << 20;
 /// Attempts in all, each from the spool's beginning; single requests were repeated before.
@@ -76,7 +78,7 @@ async fn once(
     protection: &Protection,
     options: &PutOptions,
 ) -> Result<Stored> {
-    let (feed, body) = store::feed();
+    let (feed, body) = store::feed_ahead(AHEAD);
     let mut source: Box<dyn Read + Send> = Box::new(received.spool.reader());
     let payload = received.body + crate::proof::TRAILER;
     if !received.trailer {

@@ -114,7 +114,7 @@ pub(crate) async fn spooled(
                 other => other,
             }?;
             let shape = Shape::of(&*received.spool)?;
-            let content = prove(&*received.spool, &shape)?;
+            let content = prove(&*received.spool, &shape, &[])?;
             let found = (
                 hex::encode(received.sha256),
                 format!("{:08x}", content.status_hash),

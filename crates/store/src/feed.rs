@@ -27,7 +27,13 @@ pub struct Feed {
 
 /// A writer and the body it writes.
 pub fn feed() -> (Feed, BoxStream<'static, io::Result<Bytes>>) {
-    let (queue, messages) = mpsc::channel(QUEUE);
+    feed_ahead(QUEUE * CHUNK)
+}
+
+/// The same, with a writer that may be `bytes` ahead: a part of an upload is read to its end before it is sent, and with fewer bytes between
+/// them thread and network take turns instead of working side by side.
+pub fn feed_ahead(bytes: usize) -> (Feed, BoxStream<'static, io::Result<Bytes>>) {
+    let (queue, messages) = mpsc::channel((bytes / CHUNK).max(1));
     let body = unfold(Some(messages), |messages| async move {
         let mut messages = messages?;
         match messages.recv().await {

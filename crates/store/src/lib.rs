@@ -36,7 +36,7 @@ mod url;
 pub use capability::Capabilities;
 pub use counters::{Counters, Observation, Observer, Operation, OperationCounters};
 pub use error::{Class, DeniedReason, Error, Trouble};
-pub use feed::{Feed, feed};
+pub use feed::{Feed, feed, feed_ahead};
 pub use fence::{Commit, WRITE_ID};
 pub use file::FileStore;
 pub use key::{MAX_KEY, check_key};

@@ -65,7 +65,12 @@ impl Meta {
 
     fn at(file: &dyn ReadAt, offset: u64, id: u64) -> Result<Self> {
         let mut bytes = [0; PAGE_HEADER + CHECKED + 8];
-        file.read_at(offset, &mut bytes).map_err(Error::local(format!("read meta page {id}")))?;
+        file.read_at(offset, &mut bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                Error::damaged(format!("the file ends before meta page {id}"))
+            }
+            _ => Error::local(format!("read meta page {id}"))(error),
+        })?;
         let header = PageHeader::read(&bytes);
         if (header.id, header.flags) != (id, META) {
             return Err(Error::damaged(format!("page {id} is not a meta page")));

@@ -3,10 +3,11 @@
 //! Checked on the way: every page referenced once, no id beyond the high water mark, only branch and leaf pages reachable, page
 //! ids that match their place, elements inside their page, keys strictly ascending and inside the range that the parent
 //! gives. bbolt has no checksum per page: a flipped bit inside a value is found by SHA-256, not here.
-//! Memory: one page per level (at most 32), and one bit per page of the file (P7).
+//! Memory: one page per level (at most 32), and one bit per page of the file (P7); pages are read into buffers of earlier ones.
 
 use super::{BRANCH, LEAF, Meta, PAGE_HEADER, PageHeader, ReadAt, u32_at, u64_at};
 use crate::{Error, Result};
+use std::cell::RefCell;
 
 const ELEMENT: usize = 16;
 const BUCKET_HEADER: usize = 16;
@@ -31,10 +32,15 @@ pub(crate) struct Walked {
     pub(crate) entries: u64,
 }
 
+/// A larger buffer is given back to the system instead of being kept for the next page.
+const SPARE: usize = 1 << 20;
+
 /// An open file.
 pub(crate) struct Tree<'a> {
     file: &'a dyn ReadAt,
     meta: Meta,
+    /// Buffers of pages that are done: a new one for each page would cost more than what is done with it.
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 /// A page with its overflow, in memory.
@@ -52,7 +58,7 @@ struct Walk<'w> {
 
 impl<'a> Tree<'a> {
     pub(crate) fn new(file: &'a dyn ReadAt, meta: Meta) -> Self {
-        Self { file, meta }
+        Self { file, meta, spare: RefCell::default() }
     }
 
     /// Visits everything: `bucket` once per bucket in the order of their names, `visit` for each of its keys.
@@ -144,7 +150,8 @@ impl<'a> Tree<'a> {
         let read = |offset, buffer: &mut [u8]| {
             self.file.read_at(offset, buffer).map_err(Error::local(format!("read page {id}")))
         };
-        let mut bytes = vec![0; self.meta.page_size as usize];
+        let mut bytes = self.spare.borrow_mut().pop().unwrap_or_default();
+        bytes.resize(self.meta.page_size as usize, 0);
         read(id * size, &mut bytes)?;
         let header = PageHeader::read(&bytes);
         if header.id != id {
@@ -164,6 +171,12 @@ impl<'a> Tree<'a> {
         Ok(Page { header, bytes })
     }
 
+    fn done(&self, page: Page) {
+        if page.bytes.capacity() <= SPARE {
+            self.spare.borrow_mut().push(page.bytes);
+        }
+    }
+
     fn page(
         &self,
         walk: &mut Walk<'_>,
@@ -179,7 +192,9 @@ impl<'a> Tree<'a> {
         let page = self.load(id)?;
         walk.mark(id, page.header.overflow)?;
         if page.header.flags == LEAF {
-            return self.leaf(walk, &page, low, high, depth, bucket);
+            self.leaf(walk, &page, low, high, depth, bucket)?;
+            self.done(page);
+            return Ok(());
         }
         let count = usize::from(page.header.count);
         if count == 0 {
@@ -197,6 +212,7 @@ impl<'a> Tree<'a> {
             )?;
             self.page(walk, child, Some(key), next, depth + 1, bucket)?;
         }
+        self.done(page);
         Ok(())
     }
 

@@ -1,23 +1,20 @@
-//! What is in a snapshot: one walk over everything, or a few where a cluster has very many rows.
+//! What is in a snapshot: two walks, or a few more where a cluster has very many rows.
 //!
-//! The walk proves the structure and gathers: revision, the hash that `etcdutl snapshot status` prints, keys per resource,
-//! whose cluster it is, and per row whether HashKV keeps it. Which revision of a key is its newest is found in
-//! a map of hashed keys; with more rows than [`KEYS_PER_PASS`] the keys are split by their hash into passes, so that memory does
-//! not grow with the cluster (P7).
+//! The first walk covers everything; it proves the structure and gathers revision, the hash that `etcdutl snapshot status` prints, whose cluster it
+//! is, and which row of a key is its newest ([`super::newest`]). The second needs that: it counts keys per resource and computes HashKV. What a
+//! snapshot costs to prove is what it costs to read, so both are done in one.
 
-use super::hashkv::Kept;
+use super::Shape;
+use super::hashkv::Hashing;
 use super::kubernetes::{self, BOOTSTRAP, KUBE_SYSTEM};
+use super::newest::{KEYS_PER_PASS, Kept, Newest, number};
 use super::row::{KEY_BUCKET, META_BUCKET, Row, main_revision};
 use super::wire::Fields;
-use super::{Shape, hashkv};
 use crate::bolt::{Entry, ReadAt, Tree, Walked};
 use crate::{Error, Result};
 use crc_fast::{CrcAlgorithm, Digest};
-use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-/// Most keys whose newest revision is remembered at a time: about 20 MiB.
-pub(crate) const KEYS_PER_PASS: usize = 400_000;
 /// Most different resources that are counted by name.
 const MAX_RESOURCES: usize = 2_000;
 /// Where the others are counted.
@@ -50,11 +47,9 @@ pub struct Content {
     pub consistent_index: Option<u64>,
     /// Pages that are in use.
     pub pages: u64,
-    pub(crate) kept: Kept,
+    /// HashKV at [`Self::revision`] for each compact revision that was asked for.
+    pub hashes: BTreeMap<i64, u32>,
 }
-
-/// The newest revision of each hashed key, of one pass.
-type Newest = HashMap<u128, (u32, bool)>;
 
 struct Gather {
     crc: Digest,
@@ -67,18 +62,23 @@ struct Gather {
     bootstrap: Option<(String, Vec<u8>)>,
 }
 
-/// Walks the whole snapshot; see the module.
-pub fn prove(file: &dyn ReadAt, shape: &Shape) -> Result<Content> {
-    prove_within(file, shape, KEYS_PER_PASS)
+/// Walks the whole snapshot; see the module. HashKV is computed for each of these compact revisions.
+pub fn prove(file: &dyn ReadAt, shape: &Shape, compacted: &[i64]) -> Result<Content> {
+    prove_within(file, shape, compacted, KEYS_PER_PASS)
 }
 
-pub(crate) fn prove_within(file: &dyn ReadAt, shape: &Shape, limit: usize) -> Result<Content> {
+pub(crate) fn prove_within(
+    file: &dyn ReadAt,
+    shape: &Shape,
+    compacted: &[i64],
+    limit: usize,
+) -> Result<Content> {
     let tree = Tree::new(file, shape.meta);
     let mut gather = Gather {
         crc: Digest::new(CrcAlgorithm::Crc32Iscsi),
         rows: 0,
         revision: 0,
-        newest: Some(Newest::new()),
+        newest: Some(Newest::default()),
         limit,
         meta: BTreeMap::new(),
         uid: None,
@@ -89,7 +89,7 @@ pub(crate) fn prove_within(file: &dyn ReadAt, shape: &Shape, limit: usize) -> Re
     let walked = tree.walk(&mut |bucket| cell.borrow_mut().crc.update(bucket), &mut |entry| {
         cell.borrow_mut().entry(entry)
     })?;
-    gather.finish(&tree, walked, limit)
+    gather.finish(&tree, walked, compacted)
 }
 
 impl Gather {
@@ -103,15 +103,12 @@ impl Gather {
             return Ok(());
         }
         let row = Row::read(entry.key, entry.value)?;
-        let index = u32::try_from(self.rows).map_err(|_| Error::damaged("more than 2^32 rows"))?;
+        let number = number(self.rows)?;
         self.rows += 1;
         self.revision = row.main;
         self.look(&row, entry.value);
-        if let Some(newest) = &mut self.newest {
-            newest.insert(hashed(row.user_key), (index, row.tombstone));
-            if newest.len() > self.limit {
-                self.newest = None;
-            }
+        if self.newest.as_mut().is_some_and(|newest| !newest.add(&row, number, self.limit)) {
+            self.newest = None;
         }
         Ok(())
     }
@@ -135,18 +132,9 @@ impl Gather {
         }
     }
 
-    fn finish(self, tree: &Tree<'_>, walked: Walked, limit: usize) -> Result<Content> {
-        let mut kept = Kept::new(self.rows);
-        match self.newest {
-            Some(newest) => kept.keep(&newest),
-            None => {
-                let passes = self.rows / (limit as u64 / 2).max(1) + 1;
-                for pass in 0..passes {
-                    kept.keep(&one_pass(tree, pass, passes)?);
-                }
-            }
-        }
-        let (keys, resources) = count(tree, &kept)?;
+    fn finish(self, tree: &Tree<'_>, walked: Walked, compacted: &[i64]) -> Result<Content> {
+        let kept = Kept::of(tree, self.rows, self.newest, self.limit)?;
+        let Counted { keys, resources, hashing } = Counted::of(tree, &kept, compacted)?;
         let number = |name: &str| {
             let bytes = self.meta.get(name.as_bytes())?;
             Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
@@ -171,57 +159,42 @@ impl Gather {
             term: number("term"),
             consistent_index: number("consistent_index"),
             pages: walked.pages,
-            kept,
+            hashes: hashing.finish(),
         })
     }
 }
 
-fn one_pass(tree: &Tree<'_>, pass: u64, passes: u64) -> Result<Newest> {
-    let mut newest = Newest::new();
-    let mut index = 0u32;
-    tree.walk_bucket(KEY_BUCKET, &mut |entry| {
-        let row = Row::read(entry.key, entry.value)?;
-        let hash = hashed(row.user_key);
-        if (hash as u64) % passes == pass {
-            newest.insert(hash, (index, row.tombstone));
-        }
-        index += 1;
-        Ok(())
-    })?;
-    Ok(newest)
+/// What the second walk finds.
+struct Counted {
+    keys: u64,
+    resources: BTreeMap<String, u64>,
+    hashing: Hashing,
 }
 
-fn count(tree: &Tree<'_>, kept: &Kept) -> Result<(u64, BTreeMap<String, u64>)> {
-    let mut resources: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut keys, mut index) = (0, 0);
-    tree.walk_bucket(KEY_BUCKET, &mut |entry| {
-        if kept.is_kept(index) {
-            keys += 1;
-            let row = Row::read(entry.key, entry.value)?;
-            if let Some(name) = kubernetes::resource(row.user_key) {
-                let name = if resources.len() < MAX_RESOURCES { name } else { OTHERS };
-                match resources.get_mut(name) {
-                    Some(count) => *count += 1,
-                    None => drop(resources.insert(name.to_owned(), 1)),
-                }
+impl Counted {
+    fn of(tree: &Tree<'_>, kept: &Kept, compacted: &[i64]) -> Result<Self> {
+        let mut counted = Self { keys: 0, resources: BTreeMap::new(), hashing: Hashing::new(compacted) };
+        let mut index = 0;
+        tree.walk_bucket(KEY_BUCKET, &mut |entry| {
+            let (row, newest) = (Row::read(entry.key, entry.value)?, kept.has(index));
+            if newest {
+                counted.keys += 1;
+                counted.resource(&row);
             }
+            counted.hashing.row(&row, &entry, newest, kept.any());
+            index += 1;
+            Ok(())
+        })?;
+        Ok(counted)
+    }
+
+    fn resource(&mut self, row: &Row<'_>) {
+        let Some(name) = kubernetes::resource(row.user_key) else { return };
+        let name = if self.resources.len() < MAX_RESOURCES { name } else { OTHERS };
+        match self.resources.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(self.resources.insert(name.to_owned(), 1)),
         }
-        index += 1;
-        Ok(())
-    })?;
-    Ok((keys, resources))
-}
-
-/// 128 bits of SHA-256: two keys with the same would make a wrong hash and a false alarm, never a false success.
-fn hashed(key: &[u8]) -> u128 {
-    let digest = Sha256::digest(key);
-    u128::from_le_bytes(digest[..16].try_into().expect("sixteen bytes"))
-}
-
-impl Content {
-    /// HashKV at [`Self::revision`] for each of these compact revisions, recomputed from the file in one pass.
-    pub fn hash_kv(&self, file: &dyn ReadAt, shape: &Shape, compacted: &[i64]) -> Result<BTreeMap<i64, u32>> {
-        hashkv::recompute(&Tree::new(file, shape.meta), &self.kept, compacted)
     }
 }
 

@@ -7,11 +7,10 @@
 //! corrupt. No answer, `compacted` and `future revision` mean that nothing is known, never that all is well (P6).
 
 use super::row::{KEY_BUCKET, Row};
-use crate::Result;
-use crate::bolt::Tree;
+use crate::bolt::Entry;
 use crc_fast::{CrcAlgorithm, Digest};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// What the members say about the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,56 +100,34 @@ impl HashKv {
     }
 }
 
-/// Which rows hold the newest revision of a key that exists: one bit per row.
-#[derive(Debug, Clone)]
-pub(crate) struct Kept {
-    bits: Vec<u64>,
-    any: bool,
-}
+/// The hashes at the file's revision for each of some compact revisions, fed row by row in their order.
+pub(crate) struct Hashing(BTreeMap<i64, Digest>);
 
-impl Kept {
-    pub(crate) fn new(rows: u64) -> Self {
-        Self {
-            bits: vec![0; usize::try_from(rows / 64 + 1).expect("rows were counted in memory")],
-            any: false,
-        }
+impl Hashing {
+    /// Nothing hashed yet. More than 16 different answers are not worth their time.
+    pub(crate) fn new(compacted: &[i64]) -> Self {
+        let empty = || {
+            let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+            digest.update(KEY_BUCKET);
+            digest
+        };
+        Self(compacted.iter().take(16).map(|at| (*at, empty())).collect())
     }
 
-    pub(crate) fn keep(&mut self, newest: &HashMap<u128, (u32, bool)>) {
-        for (row, tombstone) in newest.values() {
-            if !tombstone {
-                self.bits[*row as usize / 64] |= 1 << (row % 64);
-                self.any = true;
-            }
-        }
-    }
-
-    pub(crate) fn is_kept(&self, row: u64) -> bool {
-        self.bits.get((row / 64) as usize).is_some_and(|word| word & (1 << (row % 64)) != 0)
-    }
-}
-
-pub(crate) fn recompute(tree: &Tree<'_>, kept: &Kept, compacted: &[i64]) -> Result<BTreeMap<i64, u32>> {
-    let mut hashes: BTreeMap<i64, Digest> = BTreeMap::new();
-    for at in compacted.iter().take(16) {
-        let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        digest.update(KEY_BUCKET);
-        hashes.insert(*at, digest);
-    }
-    let mut index = 0;
-    tree.walk_bucket(KEY_BUCKET, &mut |entry| {
-        let row = Row::read(entry.key, entry.value)?;
-        for (at, digest) in &mut hashes {
-            let gone = row.main <= *at && kept.any && !kept.is_kept(index);
+    /// Adds a row. `kept`: whether it is the newest of a key that exists; `any`: whether any row is.
+    pub(crate) fn row(&mut self, row: &Row<'_>, entry: &Entry<'_>, kept: bool, any: bool) {
+        for (at, digest) in &mut self.0 {
+            let gone = row.main <= *at && any && !kept;
             let just_deleted = row.tombstone && row.main == *at;
             if !gone && !just_deleted {
                 digest.update(entry.key);
                 digest.update(entry.value);
             }
         }
-        index += 1;
-        Ok(())
-    })?;
-    let done = |(at, digest): (i64, Digest)| (at, digest.finalize() as u32);
-    Ok(hashes.into_iter().map(done).collect())
+    }
+
+    /// By compact revision.
+    pub(crate) fn finish(self) -> BTreeMap<i64, u32> {
+        self.0.into_iter().map(|(at, digest)| (at, digest.finalize() as u32)).collect()
+    }
 }

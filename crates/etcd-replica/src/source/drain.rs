@@ -7,16 +7,16 @@
 use crate::intake::{Intake, Received};
 use crate::{Error, Result};
 use prost::Message;
-use prost::bytes::{Bytes, BytesMut};
+use prost::bytes::Bytes;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tonic::codec::Streaming;
 
-/// Talos sends 1 KiB at a time; a queue of such crumbs would cost more than their content.
-const BATCH: usize = 64 << 10;
-const QUEUE: usize = 64;
+/// Bytes that are handed over at a time: Talos sends 1 KiB, etcd 32 or 64 KiB, and a queue of crumbs would cost more than their content.
+const BATCH: usize = 128 << 10;
+const QUEUE: usize = 32;
 
 /// When a stream is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +42,13 @@ pub(crate) async fn drain<A: Message + Default + 'static>(
     blob: impl Fn(A) -> (Bytes, Option<u64>),
 ) -> Result<(Received, f64)> {
     let mut intake = Intake::new(dir, true)?;
-    let (queue, mut items) = mpsc::channel::<Bytes>(QUEUE);
+    let (queue, mut items) = mpsc::channel::<Vec<u8>>(QUEUE);
+    let (back, empty) = mpsc::channel::<Vec<u8>>(QUEUE);
     let start = Instant::now();
     let mut first = true;
-    let mut batch = BytesMut::with_capacity(BATCH);
+    let mut outbox = Outbox { batch: Vec::with_capacity(BATCH), queue, empty };
     let (mut got, mut deadline) = (0u64, start + limits.idle);
+    let mut head = Bytes::new();
     // The announced size is known before anything is stored.
     let mut over = loop {
         match next(&mut stream, place, got, start, deadline, limits).await? {
@@ -59,7 +61,7 @@ pub(crate) async fn drain<A: Message + Default + 'static>(
                 if !bytes.is_empty() {
                     got += bytes.len() as u64;
                     deadline = Instant::now() + limits.idle;
-                    batch.extend_from_slice(&bytes);
+                    head = bytes;
                     break false;
                 }
             }
@@ -67,26 +69,28 @@ pub(crate) async fn drain<A: Message + Default + 'static>(
         }
     };
     let worker = tokio::task::spawn_blocking(move || {
-        while let Some(bytes) = items.blocking_recv() {
+        while let Some(mut bytes) = items.blocking_recv() {
             intake.push(&bytes)?;
+            bytes.clear();
+            let _ = back.try_send(bytes); // one too many is given up
         }
         Ok::<_, Error>(intake)
     });
     let mut failed = None;
+    over |= !outbox.take(&head).await;
     while !over {
         match next(&mut stream, place, got, start, deadline, limits).await {
             Ok(Some(answer)) => {
                 let (bytes, _) = blob(answer);
                 got += bytes.len() as u64;
-                let any = !bytes.is_empty();
-                batch.extend_from_slice(&bytes);
-                if batch.len() >= BATCH && queue.send(batch.split().freeze()).await.is_err() {
+                if bytes.is_empty() {
+                    continue;
+                }
+                if !outbox.take(&bytes).await {
                     break; // the worker failed; its error is told below
                 }
-                if any {
-                    // After the queue took it: waiting for our own disk is not the server's silence.
-                    deadline = Instant::now() + limits.idle;
-                }
+                // After the queue took it: waiting for our own disk is not the server's silence.
+                deadline = Instant::now() + limits.idle;
             }
             Ok(None) => over = true,
             Err(error) => {
@@ -97,10 +101,10 @@ pub(crate) async fn drain<A: Message + Default + 'static>(
     }
     let seconds = start.elapsed().as_secs_f64();
     drop(stream);
-    if failed.is_none() && !batch.is_empty() {
-        let _ = queue.send(batch.freeze()).await;
+    if failed.is_none() {
+        let _ = outbox.send().await;
     }
-    drop(queue);
+    drop(outbox);
     let intake =
         worker.await.map_err(|error| Error::Source(format!("the spool's writer ended: {error}")))??;
     if let Some(error) = failed {
@@ -111,6 +115,37 @@ pub(crate) async fn drain<A: Message + Default + 'static>(
         .await
         .map_err(|error| Error::Source(format!("the spool's writer ended: {error}")))??;
     Ok((received, seconds))
+}
+
+/// What was received on its way to the queue. Buffers come back when they are stored: a new one each time would be memory that the
+/// kernel has to clear first, as much of it as the snapshot has, and the member waits meanwhile.
+struct Outbox {
+    batch: Vec<u8>,
+    queue: mpsc::Sender<Vec<u8>>,
+    empty: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Outbox {
+    /// False when nobody takes it any more.
+    async fn take(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(BATCH - self.batch.len()));
+            self.batch.extend_from_slice(now);
+            bytes = later;
+            if self.batch.len() == BATCH && !self.send().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn send(&mut self) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH));
+        self.queue.send(std::mem::replace(&mut self.batch, next)).await.is_ok()
+    }
 }
 
 async fn next<A: Message + Default + 'static>(
