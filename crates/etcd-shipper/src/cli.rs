@@ -1,7 +1,7 @@
 //! The command line of `etcd-shipper`.
 
 use crate::destination::To;
-use crate::metrics::Gateway;
+use crate::gateway::Place;
 use clap::{Args, Parser, Subcommand};
 use door::{Logs, Output, Paper, duration};
 use std::path::PathBuf;
@@ -138,12 +138,27 @@ pub(crate) struct Ship {
     /// Write the metrics of this run for node_exporter's textfile collector
     #[arg(long, value_name = "FILE")]
     pub(crate) textfile: Option<PathBuf>,
-    /// Push the metrics of this run, a failed one too, to a Pushgateway: http://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    pub(crate) pushgateway: Option<Gateway>,
+    #[command(flatten)]
+    pub(crate) push: Push,
     /// How the result is printed
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Output,
+}
+
+#[derive(Args, Default)]
+pub(crate) struct Push {
+    /// Push the metrics of this run, a failed one too, to a Pushgateway: http://HOST:PORT or https://HOST
+    #[arg(long, value_name = "URL")]
+    pub(crate) pushgateway: Option<Place>,
+    /// Authority of the Pushgateway's certificate [default: those of the system]
+    #[arg(long, value_name = "FILE", requires = "pushgateway")]
+    pub(crate) pushgateway_ca: Option<PathBuf>,
+    /// File with the name for the Pushgateway
+    #[arg(long, value_name = "FILE", requires_all = ["pushgateway", "pushgateway_password_file"])]
+    pub(crate) pushgateway_username_file: Option<PathBuf>,
+    /// File with the password for the Pushgateway; sent by https only
+    #[arg(long, value_name = "FILE", requires = "pushgateway_username_file")]
+    pub(crate) pushgateway_password_file: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -4,6 +4,7 @@ mod cli;
 mod destination;
 mod diagnose;
 mod drill;
+mod gateway;
 mod list;
 mod metrics;
 mod prune;

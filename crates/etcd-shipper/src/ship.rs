@@ -2,6 +2,7 @@
 
 use crate::cli::Ship;
 use crate::destination::seconds;
+use crate::gateway::Gateway;
 use crate::{exit_of, failed, metrics, sources};
 use clock::SystemClock;
 use door::{Failure, print};
@@ -16,6 +17,7 @@ const GRACE: Duration = Duration::from_secs(0);
 
 pub(crate) async fn run(args: Box<Ship>) -> Result<Exit, Failure> {
     let source = sources::source(&args.from)?;
+    let gateway = Gateway::of(&args.push)?;
     let mut destinations = Vec::with_capacity(args.to.len());
     for to in &args.to {
         destinations.push(to.open(&args.keep).await?);
@@ -40,7 +42,9 @@ pub(crate) async fn run(args: Box<Ship>) -> Result<Exit, Failure> {
             for destination in &destinations {
                 record_failure(destination, &args.cluster, exit.code(), &SystemClock).await;
             }
-            if let Err(error) = leave(&args, &destinations, &vec![exit; destinations.len()]).await {
+            if let Err(error) =
+                leave(&args, gateway.as_ref(), &destinations, &vec![exit; destinations.len()]).await
+            {
                 tracing::warn!(error = error.line, "metrics were not written");
             }
             return Err(failed(error));
@@ -64,17 +68,22 @@ pub(crate) async fn run(args: Box<Ship>) -> Result<Exit, Failure> {
                 .map_or_else(exit_of, |manifest| of_manifest(manifest).unwrap_or(Exit::Done))
         })
         .collect();
-    leave(&args, &destinations, &exits).await?;
+    leave(&args, gateway.as_ref(), &destinations, &exits).await?;
     Ok(exit)
 }
 
 /// Metrics of a run that is over, where somebody asked for them.
-async fn leave(args: &Ship, destinations: &[Destination], exits: &[Exit]) -> Result<(), Failure> {
-    if args.textfile.is_none() && args.pushgateway.is_none() {
+async fn leave(
+    args: &Ship,
+    gateway: Option<&Gateway>,
+    destinations: &[Destination],
+    exits: &[Exit],
+) -> Result<(), Failure> {
+    if args.textfile.is_none() && gateway.is_none() {
         return Ok(());
     }
     let seen = metrics::gather(&args.cluster, destinations, exits).await;
-    if let Some(gateway) = &args.pushgateway {
+    if let Some(gateway) = gateway {
         gateway.push(&args.cluster, &seen).await;
     }
     args.textfile.as_deref().map_or(Ok(()), |path| metrics::write(path, &seen))
