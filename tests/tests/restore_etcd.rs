@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so at once")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -219,6 +220,24 @@ fn p2_a_damaged_newest_is_refused_with_the_choice_and_latest_valid_takes_it() {
     assert_eq!(scene.json("list", NONE)[2]["state"], "partial");
 }
 
+/// A replica of a database or of files, and what `restore verify` says about it.
+fn others(place: &Place, prefix: &str) -> Value {
+    let volume = Volume::new();
+    volume.write(5);
+    if prefix == "files" {
+        fs::create_dir(volume.file("tree")).unwrap();
+        fs::write(volume.file("tree/a"), "a").unwrap();
+        let mut syncer = place.command("config-syncer");
+        syncer.arg("snapshot").arg(volume.file("tree")).arg(place.url(prefix));
+        run(syncer).expect(0);
+    } else {
+        Streamer::once(place, prefix, &volume.db(), NONE).expect(0);
+    }
+    let mut verify = place.command("restore");
+    verify.args(["verify", &place.url(prefix), "-o", "json"]);
+    serde_json::from_str(&run(verify).stdout).unwrap()
+}
+
 #[test]
 fn list_and_verify_have_the_shapes_of_the_other_kinds() {
     let mut scene = Scene::new().three();
@@ -248,6 +267,19 @@ fn list_and_verify_have_the_shapes_of_the_other_kinds() {
     let with = scene.json("verify", &all);
     let fields = ["ok", "snapshots", "opened", "provable"].map(|name| with[name].to_string());
     assert_eq!(fields, ["true", "3", "3", &rows[2]["name"].to_string()], "{with}");
+    // What docs/operations.md promises scripts: these for every kind, the others for etcd.
+    let common = ["ok", "objects", "bytes", "provable", "findings"];
+    let own = ["cluster", "snapshots", "opened", "revision", "time"];
+    let names: BTreeSet<&str> = with.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, common.into_iter().chain(own).collect(), "{with}");
+    for (prefix, own) in [
+        ("app.db", &["newest", "timestamp", "proven", "how"][..]),
+        ("files", &["snapshots", "files", "time"]),
+    ] {
+        let found = others(&scene.place, prefix);
+        let names: BTreeSet<&str> = found.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, common.into_iter().chain(own.iter().copied()).collect(), "{found}");
+    }
     assert_eq!(scene.place.objects("etcd"), before, "without --record nothing is written");
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "nothing is left in the clear");
     scene.restore("verify", &["--full"]).expect(3).says(&["is sealed", "--identity"]);

@@ -10,18 +10,27 @@ use std::process::{Command, Stdio};
 use e2e::{PATIENCE, Place, Streamer, Volume, fold, run};
 use rusqlite::Connection;
 use testkit::app;
+use testkit::bolt::{kubernetes, snapshot};
 use testkit::procs::{Proc, bin, wait_until};
+use testkit::rng::Rng;
 
 const NONE: &[&str] = &[];
 
 /// Runs `restore` on a terminal of its own, types the answer when it is asked, and gives exit code and screen.
 fn at_terminal(place: &Place, arguments: &[&str], answer: &str) -> Option<(i32, String)> {
+    let (exit, screen, typed) = on_screen(place, arguments, answer)?;
+    assert!(typed, "it never asked: {screen}");
+    Some((exit, screen))
+}
+
+/// The same, whether it asks or not; the last value says which.
+fn on_screen(place: &Place, arguments: &[&str], answer: &str) -> Option<(i32, String, bool)> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let program = bin("restore");
     let line: Vec<String> =
         std::iter::once(program.to_str().unwrap()).chain(arguments.iter().copied()).map(quoted).collect();
     let mut command = Command::new("script");
-    command.args(["-qfec", &line.join(" "), "/dev/null"]).env("TERM", "dumb");
+    command.args(["-qfec", &line.join(" "), "/dev/null"]).env("TERM", "xterm");
     for (name, value) in place.command("restore").get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -46,8 +55,7 @@ fn at_terminal(place: &Place, arguments: &[&str], answer: &str) -> Option<(i32, 
         }
     }
     let status = child.wait().unwrap();
-    assert!(typed, "it never asked: {seen}");
-    Some((status.code().unwrap_or(-1), seen))
+    Some((status.code().unwrap_or(-1), seen, typed))
 }
 
 #[test]
@@ -102,6 +110,82 @@ fn p3_a_restore_over_something_asks_and_a_no_changes_nothing() {
     assert_eq!(app::verify(&db).unwrap().last_seq, 5);
     assert_eq!(at_terminal(&place, &files, "yes\n").unwrap().0, 0);
     assert_eq!(fs::read(dir.join("a")).unwrap(), b"stored");
+}
+
+/// Adopts a snapshot of a small cluster with so many bytes that do not compress; the file itself.
+fn ship_etcd(place: &Place, noise: usize) -> Vec<u8> {
+    // Not in the system's temporary directory, which may be a tmpfs: a spool there is refused.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut pairs = kubernetes();
+    pairs.push(("/registry/noise/one".into(), Rng::new(7).bytes(noise)));
+    let bytes = snapshot(&pairs);
+    let file = dir.path().join("taken.db");
+    fs::write(&file, &bytes).unwrap();
+    let mut command = place.command("etcd-shipper");
+    command.args(["ship", "--cluster", "prod", "--unencrypted", "--taken-at", "2026-11-20T10:00:00Z"]);
+    command.args(["--to", &place.url("etcd"), "--spool-dir"]).arg(dir.path()).arg("--file").arg(&file);
+    run(command).expect(0);
+    bytes
+}
+
+#[test]
+fn p3_restore_etcd_asks_before_it_replaces_a_file() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    let bytes = ship_etcd(&place, 1_000);
+    let file = volume.file("snapshot.db");
+    fs::write(&file, "what was there").unwrap();
+    let url = place.url("etcd");
+    let etcd = ["etcd", &url, "-o", file.to_str().unwrap()];
+    for no in ["no\n", "\n", "y\n"] {
+        let Some((exit, screen)) = at_terminal(&place, &etcd, no) else { return };
+        assert!(
+            exit == 3 && screen.contains("exists and will be replaced by prod/daily/"),
+            "{exit} {screen}"
+        );
+        assert!(screen.contains("was kept; nothing was changed"), "{screen}");
+        assert_eq!(fs::read(&file).unwrap(), b"what was there");
+    }
+    let (exit, screen) = at_terminal(&place, &etcd, "yes\n").unwrap();
+    assert!(exit == 0 && screen.contains("etcdutl snapshot restore"), "{exit} {screen}");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    // --force is the answer, and a file that is not there is no question.
+    let (exit, screen, asked) = on_screen(&place, &[&etcd[..], &["--force"]].concat(), "").unwrap();
+    assert!(exit == 0 && !asked, "{exit} {screen}");
+    fs::remove_file(&file).unwrap();
+    let (exit, screen, asked) = on_screen(&place, &etcd, "").unwrap();
+    assert!(exit == 0 && !asked, "{exit} {screen}");
+    // Without a terminal there is nobody to ask.
+    let mut command = place.command("restore");
+    command.args(etcd);
+    run(command).expect(3).says(&["exists", "--force"]);
+}
+
+/// Bytes of a download and how fast they come, so that it takes longer than the 5 s between two lines.
+const SLOW: (usize, u64) = (1 << 20, 128 << 10);
+
+#[test]
+fn restore_etcd_shows_how_far_it_is_as_a_bar_or_as_log_lines() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    let bytes = ship_etcd(&place, SLOW.0);
+    let (file, url) = (volume.file("snapshot.db"), place.url("etcd"));
+    let etcd = ["--log-format", "json", "etcd", &url, "-o", file.to_str().unwrap(), "--force"];
+    place.server().faults().throttle_out(SLOW.1);
+    let mut command = place.command("restore");
+    command.args(etcd);
+    let told = run(command);
+    told.expect(0);
+    let line = told.stderr.lines().find(|line| line.contains("restoring"));
+    let line = line.unwrap_or_else(|| panic!("no progress: {}", told.stderr));
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let number = |name: &str| line.get(name).or_else(|| line["fields"].get(name)).and_then(|n| n.as_u64());
+    let (fetched, total) = (number("fetched").unwrap(), number("total").unwrap());
+    assert!(0 < fetched && fetched <= total && total > SLOW.0 as u64, "{line}");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    // On a terminal: a bar with rate and time left, and no log lines in between.
+    let Some((exit, screen, _)) = on_screen(&place, &etcd, "") else { return };
+    assert_eq!(exit, 0, "{screen}");
+    assert!(screen.contains("/s") && screen.contains(" left"), "{screen}");
+    assert!(!screen.contains("restoring"), "{screen}");
 }
 
 /// The newest transaction in a standby, while it is being written.

@@ -200,6 +200,48 @@ fn one_life_of_backups_from_the_command_line() {
     assert!(place.server.unfinished_uploads() == 0 && spool_is_empty(place.dir.path()));
 }
 
+/// Bytes of the spool that a process holds open; it has no name.
+fn spooled(pid: u32) -> u64 {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.filter(|fd| {
+        std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().ends_with("(deleted)"))
+    })
+    .filter_map(|fd| Some(std::fs::metadata(fd.path()).ok()?.len()))
+    .max()
+    .unwrap_or(0)
+}
+
+#[test]
+fn p2_a_server_that_dies_in_mid_stream_leaves_no_backup_and_the_next_run_makes_one() {
+    let mut cluster = match Cluster::start(1, false) {
+        Ok(cluster) => cluster,
+        Err(why) => return println!("SKIP: {why}"),
+    };
+    let filler: Vec<(String, String)> =
+        (0..6_000).map(|index| (format!("/registry/filler/f{index:05}"), "x".repeat(10_000))).collect();
+    cluster.put(&filler);
+    let (place, endpoint) = (Place::new(), cluster.endpoints().remove(0));
+    let (url, spool) = (place.url(), place.dir.path().join("spool"));
+    let args = ["ship", "--cluster", "prod", "--endpoints", &endpoint, "--to", &url, "--spool-dir"];
+    let mut command = place.command(&args);
+    command.arg(&spool).args(["--recipient", &place.recipient]);
+    let mut shipping = Proc::start(command);
+    let pid = shipping.id();
+    shipping.wait_until(Duration::from_secs(20), "the stream runs", || spooled(pid) > 1 << 20);
+    cluster.stop(0);
+    assert_eq!(shipping.expect_exit(Duration::from_secs(20)), 1, "{}", shipping.log_tail());
+    let said = shipping.log();
+    assert!(said.contains("broke off after") && said.contains("nothing was kept"), "{said}");
+    assert!(spool_is_empty(place.dir.path()));
+    let keys = place.server.keys("etcd/");
+    assert!(keys.iter().all(|key| key.ends_with("_result.json")), "only how the run ended: {keys:?}");
+    cluster.resume(0);
+    testkit::procs::wait_until(Duration::from_secs(30), "etcd is back", || {
+        cluster.try_ctl(&["endpoint", "health"], "").is_ok()
+    });
+    expect(&place.ship(&endpoint, &[]), 0);
+}
+
 fn program_on_path(name: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(name).is_file())
 }

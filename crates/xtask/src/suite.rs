@@ -15,7 +15,7 @@ const LITESTREAM: [(&str, &str); 2] =
 const MINIO: &str = "v0.0.0-20260212201848-7aac2a2c5b7c";
 
 /// etcd's minor versions beside the distribution's 3.4; from 3.6 on restoring is `etcdutl`'s alone.
-const ETCD: [&str; 2] = ["v3.5.24", "v3.6.5"];
+const ETCD: [&str; 2] = ["v3.5.35", "v3.6.16"];
 
 /// Feature of the end-to-end tests that need other programs or much time.
 const FULL_TIER: &str = "e2e/full";

@@ -90,6 +90,45 @@ fn a_member_that_lags_is_unknown_or_equal_but_never_a_success_by_mistake() {
 }
 
 #[test]
+fn p6_a_compaction_between_the_snapshot_and_its_hash_is_unknown_and_never_a_false_alarm() {
+    let Some(cluster) = start(3, true) else { return };
+    // Large enough that the cluster is written to and compacted while a snapshot streams.
+    let filler: Vec<(String, String)> =
+        (0..2_200).map(|index| (format!("/registry/filler/f{index:05}"), "x".repeat(10_000))).collect();
+    cluster.put(&filler);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (mut compacted, mut verdicts) = (0, Vec::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                cluster.put(&[("/registry/leases/one".into(), "more".into())]);
+                let status = cluster.ctl(&["get", "/registry/leases/one", "-w", "json"], "");
+                let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+                // Somebody else may have been faster; that is no failure of this test.
+                let _ = cluster.try_ctl(&["compaction", &status["header"]["revision"].to_string()], "");
+            }
+        });
+        let bench = Bench::new();
+        for _ in 0..12 {
+            let shipped = bench.ship(&source(&cluster));
+            bench.clock.advance_ms(3_600_000);
+            let shipped = shipped.map(|delivery| delivery.shipped.unwrap().hashkv);
+            let why = |hash: &etcd_replica::proof::MemberHash| {
+                hash.why.as_ref().is_some_and(|w| w.contains("compacted"))
+            };
+            compacted += shipped.iter().filter(|found| found.members.iter().any(why)).count();
+            verdicts.push(shipped.map(|found| found.verdict).map_err(|error| error.to_string()));
+        }
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    assert!(
+        verdicts.iter().all(|found| matches!(found, Ok(Verdict::Equal | Verdict::Unknown))),
+        "{verdicts:?}"
+    );
+    assert!(compacted > 0, "no compaction came in between: {verdicts:?}");
+}
+
+#[test]
 fn a_learner_is_not_asked() {
     let Some(mut cluster) = start(1, false) else { return };
     cluster.fill(UID, 20);
