@@ -219,12 +219,13 @@ fn p2_every_planted_corruption_is_found() {
             "further pages",
         ),
         (
-            "a row without a revision",
+            "a row that names no key",
             forged(&|page| {
-                let pos = u32::from_le_bytes(page[20..24].try_into().unwrap()) as usize;
-                page[16 + pos + 8] = b'-';
+                let number = |at: usize| u32::from_le_bytes(page[at..at + 4].try_into().unwrap()) as usize;
+                let value = 16 + number(20) + number(24);
+                page[value] = 0x12;
             }),
-            "bucket of revisions",
+            "names no key",
         ),
     ] {
         found(&format!("{what}, the checksum fits"), &bytes, true, "structure", sign);
