@@ -42,7 +42,7 @@ fn said(args: &[&str]) -> Result<String> {
 pub(crate) fn build() -> Result<()> {
     install(&[("buildah", "buildah")]);
     ensure!(has("buildah"), "buildah is not installed");
-    let mut built = 0;
+    let mut judged = Vec::new();
     for (arch, triple) in ARCHES {
         for name in BINARIES {
             if stage(name, arch, triple)?.is_none() {
@@ -51,8 +51,7 @@ pub(crate) fn build() -> Result<()> {
                 );
                 continue;
             }
-            judge(&Image { name, arch, drill: false })?;
-            built += 1;
+            judged.push(judge(&Image { name, arch, drill: false }));
             if name != "etcd-shipper" {
                 continue;
             }
@@ -61,13 +60,18 @@ pub(crate) fn build() -> Result<()> {
                     for program in DRILL {
                         fs::copy(programs.join(program), Path::new(DIR).join(arch).join(program))?;
                     }
-                    judge(&Image { name, arch, drill: true })?;
+                    judged.push(judge(&Image { name, arch, drill: true }));
                 }
                 None => println!("SKIP image {name}-drill for {arch}: etcd {ETCD} could not be built"),
             }
         }
     }
-    if built == 0 { bail!("no image was built") } else { Ok(()) }
+    ensure!(!judged.is_empty(), "no image was built");
+    // All are judged before one fails the task.
+    let wrong: Vec<String> =
+        judged.iter().filter_map(|j| j.as_ref().err()).map(|e| format!("{e:#}")).collect();
+    println!("images: {} passed, {} failed", judged.len() - wrong.len(), wrong.len());
+    if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
 }
 
 /// Puts a static binary and the CA certificates where the Containerfiles look; `None` if the binary was not built.
