@@ -124,6 +124,10 @@ impl Soak {
     /// SIGTERM. 0: all is durable; 6: it says itself that something is not; 1: the store was away while a database was begun.
     fn end_streamer(&mut self) -> i32 {
         self.streamer.proc.terminate();
+        if self.streamer.proc.wait_timeout(PATIENCE).is_none() {
+            let (threads, log) = (threads(self.streamer.proc.id()), self.streamer.proc.log_tail());
+            panic!("the streamer did not end; its threads:\n{threads}\n{log}");
+        }
         let exit = self.streamer.proc.expect_exit(PATIENCE);
         assert!(
             [0, 1, 6].contains(&exit),
@@ -251,6 +255,16 @@ impl Soak {
         run(verify).expect(0);
         println!("{:?} on {}", self.told, self.volume.path().display());
     }
+}
+
+/// What each thread of a process waits for in the kernel, as far as that may be read.
+fn threads(id: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let of = |task: fs::DirEntry| {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        format!("{}: {}\n{}", read("comm").trim(), read("wchan").trim(), read("stack"))
+    };
+    tasks.map(of).collect()
 }
 
 fn stream(place: &Place, scratch: &Volume) -> Streamer {
