@@ -106,6 +106,7 @@ impl Image<'_> {
         if self.drill {
             files.extend(DRILL.map(|program| format!("usr/local/bin/{program}")));
         }
+        files.sort();
         files
     }
 }
