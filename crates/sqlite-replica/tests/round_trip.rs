@@ -260,17 +260,21 @@ async fn p2_a_claim_that_was_cut_off_before_its_image_leaves_no_mark() {
     }
     let db = application(&scene.db());
     fill(&db, 180, 1_100);
-    // The first PUT is the claim; nothing behind it gets there.
+    let before = Catalogue::load(&scene.store).await.unwrap().newest().unwrap();
+    // The first PUT is the claim: it gets there, and nobody learns of it. Nothing behind it does.
+    scene.faults.fail_nth(Some(Operation::Put), 1, When::After, lost());
     for n in 2..200 {
         scene.faults.fail_nth(Some(Operation::Put), n, When::Before, lost());
+        scene.faults.fail_nth(Some(Operation::List), n, When::Before, lost());
     }
-    let before = Catalogue::load(&scene.store).await.unwrap().newest().unwrap();
+    scene.faults.deny(Operation::Head, true);
     let drain = Duration::from_millis(500);
     let ended = scene.sync(Config { adopt: true, drain, ..scene.config() }).await;
     assert!(!matches!(ended, Ok(Finish::Complete)), "{ended:?}");
+    scene.faults.clear();
+    scene.faults.deny(Operation::Head, false);
     let claimed = Catalogue::load(&scene.store).await.unwrap().newest().unwrap();
     assert_eq!(claimed, before.next(), "the claim, and no image");
-    scene.faults.clear();
     scene.once().await;
     let (out, done) = scene.restored(None).await;
     assert!(done.proven);

@@ -173,7 +173,7 @@ pub(crate) const BUGS: &[Bug] = &[
             "record.mark = ground.tabulated.then_some(mark);",
             "record.mark = Some(mark);",
         )],
-        test: Some(("round_trip", "p2_a_claim_that_was_cut_off_before_its_image_leaves_no_mark")),
+        test: None,
     },
     Bug {
         name: "ignore-a-shrink",
