@@ -122,7 +122,7 @@ impl SpoolWriter {
     }
 }
 
-/// In software AES is slow, and the member waits for us; with instructions it costs half of what ChaCha20 does.
+/// In software AES is slow, and the member waits for us.
 fn cipher() -> &'static Algorithm {
     #[cfg(target_arch = "x86_64")]
     let fast = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
