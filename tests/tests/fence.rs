@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test measures real time")]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use e2e::{PATIENCE, Place, Streamer, Volume};
@@ -206,19 +207,31 @@ fn p3_a_restored_database_continues_its_replica_without_adopt() {
     }
 }
 
-/// An older state was restored: it is not the newest, so it is not continued silently.
+/// An older state was restored by intention, as the note beside it says: it goes on behind the newer one, which stays restorable. Without
+/// the note nobody knows that, and it is refused.
 #[test]
-fn p3_an_older_restored_state_is_refused() {
+fn p3_an_older_restored_state_goes_on_behind_the_newer_one() {
     let (place, lost, volume) = (Place::s3(), Volume::new(), Volume::new());
     lost.write(50);
     Streamer::once(&place, "p", &lost.db(), NONE).expect(0);
     let older = place.txids("p").pop().expect("a point");
     lost.write(10);
     Streamer::once(&place, "p", &lost.db(), NONE).expect(0);
+    let newer = place.txids("p").pop().expect("a point");
     place.restore("p", &volume.db(), &["--txid", &older]).expect(0);
     let before = place.objects("p");
+    let note = volume.path().join(".highwater");
+    let aside = volume.path().join("aside");
+    fs::rename(&note, &aside).unwrap();
     Streamer::once(&place, "p", &volume.db(), NONE).expect(3).says(&["cannot prove", "--adopt"]);
     same_objects(&place, "p", &before);
+
+    let _ = fs::remove_dir_all(&note);
+    fs::rename(&aside, &note).unwrap();
+    Streamer::once(&place, "p", &volume.db(), NONE).expect(0);
+    nothing_overwritten(&before, &place.objects("p"));
+    assert_eq!(restored_seq(&place, &lost, NONE), 50);
+    assert_eq!(restored_seq(&place, &lost, &["--txid", &newer]), 60);
 }
 
 /// A fresh database meets a used prefix: refused. With `--adopt` it continues it, and everything before stays.

@@ -224,10 +224,10 @@ impl Soak {
     /// All trouble ends; everything must be there.
     fn end(mut self) {
         self.place.server().faults().clear();
-        // What hangs is given up after half a minute and tried again.
+        // What hangs is given up after half a minute, and a second more for each KiB that may lie in the socket unseen: 256 s at most.
         self.listen();
         let before: Vec<u64> = self.apps.iter().map(|app| app.durable).collect();
-        wait_until(2 * PATIENCE, "every database to get on", || {
+        wait_until(6 * PATIENCE, "every database to get on", || {
             self.listen();
             self.apps.iter().zip(&before).all(|(app, before)| app.durable > *before)
         });
