@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 use testkit::app::{self, AppArgs, AppReport};
+use testkit::dirs::copy_dir;
 use testkit::procs::{Proc, wait_until};
 
 /// See the module.
@@ -27,7 +27,7 @@ impl Volume {
     /// Another volume with the same bytes on it: a storage snapshot. No application may run.
     pub fn copy(&self) -> Volume {
         let other = Volume::new();
-        copy_dir(self.path(), other.path());
+        copy_dir(self.path(), other.path()).expect("a volume can be copied");
         other
     }
 
@@ -106,19 +106,4 @@ pub fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     files
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory can be made");
-    for entry in fs::read_dir(from).expect("the volume can be read").flatten() {
-        // A storage snapshot holds the name of a socket and nobody behind it; it cannot be copied as a file.
-        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
-            continue;
-        }
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy_dir(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).expect("files can be copied")),
-        }
-    }
 }

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::app::compare_dbs;
+use testkit::dirs::copy_dir;
 use testkit::procs;
 use testkit::s3::S3Server;
 
@@ -143,19 +144,9 @@ impl Replica {
         if root.exists() {
             fs::remove_dir_all(&root)?;
         }
-        copy(&self.server.dir().join(Tool::Streamer.name()), &root.join("sqlite").join("source.db"))?;
+        copy_dir(&self.server.dir().join(Tool::Streamer.name()), &root.join("sqlite").join("source.db"))?;
         Ok(self.server.url(POD))
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let (entry, to) = (entry?.path(), to);
-        let to = to.join(entry.file_name().context("an entry has a name")?);
-        if entry.is_dir() { copy(&entry, &to)? } else { fs::copy(&entry, &to).map(drop)? }
-    }
-    Ok(())
 }
 
 fn listed(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -3,7 +3,7 @@
 //! * [`Logs`]: the flag `--log-format`, and the logger behind it; [`Output`]: the words of `-o text|json`;
 //! * [`start`], [`start_bounded`]: one thread, one runtime, errors on one line `program: what`, the exit code;
 //! * [`Paper`]: the verbs `completions` and `man` (hidden: for packagers), made from the command line itself;
-//! * [`duration`]: lengths of time as people write them;
+//! * [`duration`], [`moment`]: lengths and points of time as people write them;
 //! * [`Finding`] and [`report`]: what a `check` found, one line each with a hint, and its exit code;
 //! * with the features `files` and `sqlite`: the exit code of an error of that room.
 //!
@@ -13,6 +13,7 @@ mod check;
 mod duration;
 #[cfg(feature = "files")]
 mod files;
+mod moment;
 mod output;
 mod paper;
 #[cfg(feature = "sqlite")]
@@ -23,6 +24,7 @@ pub use check::{Finding, Verdict, exit_of_findings, report};
 pub use duration::duration;
 #[cfg(feature = "files")]
 pub use files::exit_of_files;
+pub use moment::moment;
 pub use output::{Output, print};
 pub use paper::Paper;
 #[cfg(feature = "sqlite")]

@@ -15,8 +15,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-pub use store::Progress;
-use store::Store;
+pub use store::{Progress, Store};
 
 /// The snapshot for a time (Unix s), or the newest: the newest proven one at or before it.
 pub fn choose(catalogue: &Catalogue, at: Option<i64>) -> Result<&Item> {

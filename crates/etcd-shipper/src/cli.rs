@@ -3,7 +3,7 @@
 use crate::destination::To;
 use crate::gateway::Place;
 use clap::{Args, Parser, Subcommand};
-use door::{Logs, Output, Paper, duration};
+use door::{Logs, Output, Paper, duration, moment};
 use std::path::PathBuf;
 use std::time::Duration;
 use store::StoreUrl;
@@ -263,8 +263,4 @@ pub(crate) struct Doctor {
 
 fn url(text: &str) -> Result<StoreUrl, String> {
     StoreUrl::parse(text).map_err(|error| error.to_string())
-}
-
-fn moment(text: &str) -> Result<clock::UnixMs, String> {
-    clock::parse_unix_ms(text).ok_or_else(|| "not an RFC 3339 time, for example 2026-11-20T14:05:00Z".into())
 }

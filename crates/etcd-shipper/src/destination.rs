@@ -2,8 +2,7 @@
 
 use crate::cli::Keep;
 use crate::failed;
-use door::Failure;
-use door::duration;
+use door::{Failure, duration};
 use etcd_replica::{Destination, Policy};
 use std::str::FromStr;
 use std::time::Duration;

@@ -231,7 +231,7 @@ mod tests {
             zombie.snapshot(|_| {}).await.unwrap();
             let next = zombie.snapshot_number() + 1;
             let other = b.dir.path().join("copy");
-            crate::testing::copy_tree(b.root(), &other);
+            testkit::dirs::copy_dir(b.root(), &other).unwrap();
             let settings = crate::Settings { root: other.clone(), ..b.settings.clone() };
             let mut writer = b.writer_with(settings, crate::Steps::default()).await.unwrap();
             for i in 0..50 {

@@ -1,9 +1,9 @@
 //! The command line of `restore`.
 
 use crate::etcd::Etcd;
-use crate::values::{Depth, moment, txid, url};
+use crate::values::{Depth, txid, url};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use door::{Logs, Output, Paper, duration};
+use door::{Logs, Output, Paper, duration, moment};
 use file_replica::restore::Policy;
 use ltx::Txid;
 use std::path::PathBuf;

@@ -10,10 +10,10 @@ pub(crate) mod list;
 pub(crate) mod unlock;
 pub(crate) mod verify;
 
-use crate::values::{bytes, moment, url};
+use crate::values::{bytes, url};
 use crate::{confirm, identity, kind, progress};
 use clap::Args;
-use door::{Failure, Output, exit_of_files};
+use door::{Failure, Output, exit_of_files, moment};
 use etcd_replica::{
     Catalogue, Class, Error, Item, Manifest, PassedOver, Progress, choose, passed_over, promising, resolve,
     restore, steps,

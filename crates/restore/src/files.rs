@@ -5,11 +5,11 @@ pub(crate) mod list;
 pub(crate) mod unlock;
 pub(crate) mod verify;
 
-use crate::values::{moment, url};
+use crate::values::url;
 use crate::{confirm, kind, progress};
 use clap::Args;
 use clock::SystemClock;
-use door::Output;
+use door::{Output, moment};
 use file_replica::Error;
 use file_replica::restore::{Options, Progress, RestorePlan, Want, restore};
 use seal::Identities;

@@ -45,7 +45,8 @@ pub(crate) async fn run(args: List) -> Result<Exit, Error> {
     }
     let lineage = if catalogue.has_lineage { Lineage::load(&store).await? } else { None };
     let sealed = lineage.is_some_and(|lineage| lineage.sealed);
-    let through = Proven::load(&store).await?.and_then(|p| p.txid());
+    let proven = if catalogue.has_proof { Proven::load(&store).await? } else { None };
+    let through = proven.and_then(|p| p.txid());
     let newest = points.last().map(|point| point.txid);
     let lost = through.filter(|through| newest.is_some_and(|newest| newest < *through));
     let rows = points.into_iter().map(|point| {

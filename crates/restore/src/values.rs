@@ -29,10 +29,6 @@ pub(crate) fn url(text: &str) -> Result<StoreUrl, String> {
     StoreUrl::parse(text).map_err(|e| e.to_string())
 }
 
-pub(crate) fn moment(text: &str) -> Result<clock::UnixMs, String> {
-    clock::parse_unix_ms(text).ok_or_else(|| "not an RFC 3339 time, for example 2026-11-20T14:05:00Z".into())
-}
-
 pub(crate) fn txid(text: &str) -> Result<Txid, String> {
     text.parse().map_err(|_| "a TXID is 16 hex digits, as `restore list` shows it".into())
 }

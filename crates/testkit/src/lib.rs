@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod bolt;
+pub mod dirs;
 pub mod diskfull;
 pub mod etcd;
 pub mod pki;

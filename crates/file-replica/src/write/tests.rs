@@ -240,7 +240,7 @@ fn p4_the_second_writer_fences_the_first() {
         first.snapshot(|_| {}).await.unwrap();
         // The same tree elsewhere: a copied volume, marker and all.
         let other = b.dir.path().join("copy");
-        crate::testing::copy_tree(b.root(), &other);
+        testkit::dirs::copy_dir(b.root(), &other).unwrap();
         let settings = Settings { root: other.clone(), ..b.settings.clone() };
         let mut second = b.writer_with(settings, Steps::default()).await.unwrap();
         std::fs::write(other.join("a"), "second").unwrap();

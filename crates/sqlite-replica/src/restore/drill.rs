@@ -20,8 +20,7 @@ use ltx::Txid;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Progress;
-use store::{PutOptions, Store};
+use store::{Progress, PutOptions, Store};
 
 /// Key of the result object below the replica.
 pub const DRILL_KEY: &str = "highwater/drill.json";

@@ -20,8 +20,7 @@ use seal::Identities;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// How to restore.
 #[derive(Debug, Clone)]

@@ -23,8 +23,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

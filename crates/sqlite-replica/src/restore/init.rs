@@ -37,8 +37,7 @@ use seal::Protection;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// One database of the pod.
 #[derive(Debug, Clone)]

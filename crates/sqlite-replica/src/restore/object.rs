@@ -17,8 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// Objects up to this size are fetched whole.
 const SMALL: u64 = 4 << 20;

@@ -20,8 +20,7 @@ use ltx::Txid;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// Listings that follow a vanished object: retention may be at work beside us, not against us.
 const LOOK_AGAIN: u32 = 3;

@@ -15,8 +15,7 @@ use crate::upkeep::CLAIM_SIZE;
 use futures::StreamExt;
 use ltx::Extension;
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// Looks, if the replica is sealed; `None` if it is not.
 pub(super) async fn unopened(

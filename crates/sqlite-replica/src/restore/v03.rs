@@ -22,8 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// One object of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use store::{PutOptions, Store};
+use testkit::dirs::copy_dir;
 
 fn task(scene: &Scene) -> Task {
     Task {
@@ -295,10 +296,10 @@ async fn p3_a_volume_that_another_pod_went_past_is_refused_with_a_choice() {
     let scene = Scene::new();
     scene.history(2).await;
     let old = tempfile::tempdir().unwrap();
-    copy(scene.path(), old.path());
+    copy_dir(scene.path(), old.path()).unwrap();
     scene.history(2).await;
     lose_volume(&scene);
-    copy(old.path(), scene.path());
+    copy_dir(old.path(), scene.path()).unwrap();
     let error = start(&task(&scene)).await.unwrap_err();
     assert_eq!(error.class(), Class::Refused, "{error}");
     assert!(error.to_string().contains("went on without this volume"), "{error}");
@@ -446,16 +447,4 @@ async fn a_damaged_replica_is_not_started_from() {
     assert_eq!(error.class(), Class::Damaged, "{error}");
     assert!(error.to_string().contains(&first), "{error}");
     assert!(!scene.db().exists());
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => assert!(fs::copy(entry.path(), target).is_ok()),
-        }
-    }
 }

@@ -133,18 +133,22 @@ impl Cluster {
         Ok(found)
     }
 
-    /// The store comes back, with what it held, after some time.
-    pub(super) fn store_up_after(&self, pause: Duration) -> std::thread::JoinHandle<S3Server> {
-        let (store, port) = (self.scratch.path().join("store"), self.port);
-        std::thread::spawn(move || {
-            std::thread::sleep(pause);
-            S3Server::start_in_on(store, port)
-        })
+    /// The store is there again, with what it held.
+    pub(super) fn store_up(&mut self) {
+        self.server = Some(S3Server::start_in_on(self.scratch.path().join("store"), self.port));
     }
 
-    /// Takes the store that came back.
-    pub(super) fn take_store(&mut self, server: S3Server) {
-        self.server = Some(server);
+    /// As [`Self::start`], while the store is down; after some time it comes back.
+    pub(super) fn start_without_store(&mut self, volume: &str, away: Duration) -> Result<(Pod, Start)> {
+        self.store_down();
+        let (store, port) = (self.scratch.path().join("store"), self.port);
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(away);
+            S3Server::start_in_on(store, port)
+        });
+        let started = self.start(volume);
+        self.server = Some(later.join().map_err(|_| anyhow::anyhow!("the store did not come back"))?);
+        started
     }
 }
 

@@ -9,8 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Progress;
-use store::Store;
+use store::{Progress, Store};
 
 /// First bytes of everything age wrote.
 const AGE: &[u8] = b"age-encryption.org/";
