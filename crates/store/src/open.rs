@@ -29,8 +29,8 @@ pub struct OpenConfig {
     pub credentials_dir: Option<PathBuf>,
     /// Reads an environment variable.
     pub env: fn(&str) -> Option<String>,
-    /// How long a request may go without any progress. A byte within this time is progress enough, so a target that
-    /// takes 1 KiB/s works.
+    /// How long a request may go without any progress. A byte that the store acknowledges within this time is progress enough, so a
+    /// target that takes 1 KiB/s works.
     pub idle: Duration,
     /// How long connecting may take.
     pub connect: Duration,

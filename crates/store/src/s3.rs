@@ -14,6 +14,8 @@
 mod client;
 mod credentials;
 mod errors;
+mod patience;
+mod socket;
 mod wire;
 
 use crate::object::{

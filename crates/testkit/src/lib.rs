@@ -10,6 +10,7 @@ pub mod bolt;
 pub mod dirs;
 pub mod diskfull;
 pub mod etcd;
+pub mod line;
 pub mod pki;
 pub mod procs;
 pub mod rng;

@@ -1,15 +1,17 @@
 //! The HTTP client below the SDK, watched for progress.
 //!
-//! A total time limit is either too short for a 1 KiB/s uplink or too long for a dead one, so requests are limited in
-//! the time they go *without progress*: bodies are handed over in 16 KiB pieces and counted, answers are timed from
-//! piece to piece. What the kernel has taken but not yet sent is invisible; for it a request gets up to 256 KiB at
-//! 1 KiB/s on top. So a stalled request ends after `idle` .. `idle` + 256 s (P7).
+//! Requests are limited in the time they go *without progress* (P7): bodies are handed over in 16 KiB pieces and counted, what of them lies in
+//! the socket is asked of the kernel ([`super::socket`]), what follows from both is [`super::patience`]; answers are timed from piece to piece.
+//! A request that hangs ends after `idle` and a look's time on top (an eighth of it), whatever its size; one that crawls goes on.
 //!
 //! Also kept here: the `Date` header (clock skew, trap 3) and the guard `forbid=minio`.
 
+use super::patience::Patience;
+use super::socket::unacknowledged;
 use crate::ServerDate;
 use aws_sdk_s3::config::{ConfigBag, RuntimeComponents, RuntimeComponentsBuilder};
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
     SharedHttpConnector,
@@ -29,8 +31,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 const PIECE: usize = 16 << 10;
-const UNSEEN: u64 = 256 << 10;
-const SLOWEST: u64 = 1 << 10;
+/// Looks at a request within the time it may go without progress.
+const LOOKS: u32 = 8;
 
 /// What is watched and remembered.
 pub(super) struct Watch {
@@ -86,7 +88,7 @@ impl HttpConnector for WatchedConnector {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let sent = Arc::new(AtomicU64::new(0));
         let body = request.take_body();
-        let length = body.content_length().unwrap_or(UNSEEN);
+        let length = body.content_length().unwrap_or(u64::MAX);
         if length > 0 {
             let pieces = Pieces { inner: body, rest: Bytes::new(), sent: sent.clone() };
             *request.body_mut() = SdkBody::from_body_1_x(pieces);
@@ -94,16 +96,20 @@ impl HttpConnector for WatchedConnector {
         // Completing an upload and removing many keys take the server a while before it says a word.
         let patience = if request.method() == "POST" { 4 } else { 1 };
         let idle = self.watch.idle;
-        let wait = idle * patience + Duration::from_secs(length.min(UNSEEN) / SLOWEST);
+        let shared = request.uri().starts_with("https:");
+        // The SDK asks for the connection too, to close one that has failed.
+        let connection = request.extension::<CaptureSmithyConnection>().cloned();
         let mut answer = self.inner.call(request);
         let watch = self.watch.clone();
         HttpConnectorFuture::new(async move {
-            let mut seen = 0;
+            let mut patience = Patience::new(idle * patience, length, shared, Instant::now());
             let mut response = loop {
-                match timeout(wait, &mut answer).await {
-                    Ok(answer) => break answer?,
-                    Err(_) if sent.load(Relaxed) > seen => seen = sent.load(Relaxed),
-                    Err(_) => return Err(ConnectorError::timeout(stalled(wait).into())),
+                if let Ok(answer) = timeout(idle / LOOKS, &mut answer).await {
+                    break answer?;
+                }
+                let queued = connection.as_ref().and_then(queued);
+                if !patience.lasts(Instant::now(), sent.load(Relaxed), queued) {
+                    return Err(ConnectorError::timeout(stalled(patience.limit()).into()));
                 }
             };
             watch.note(&response)?;
@@ -113,6 +119,12 @@ impl HttpConnector for WatchedConnector {
             Ok(response)
         })
     }
+}
+
+/// Bytes in the socket of the connection that a request has taken.
+fn queued(connection: &CaptureSmithyConnection) -> Option<u64> {
+    let connection = connection.get()?;
+    unacknowledged(connection.local_addr()?, connection.remote_addr()?)
 }
 
 fn stalled(after: Duration) -> io::Error {

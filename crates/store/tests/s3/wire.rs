@@ -5,7 +5,9 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use std::time::Duration;
 use store::{Commit, Error, OpenConfig, Operation, PutOptions, RetryPolicy, Trouble};
-use testkit::s3::{Action, Operation as Wire, Rule};
+use testkit::line::Line;
+use testkit::s3::{Action, Operation as Wire, Rule, S3Server};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_storm_of_503_is_survived_within_the_policy_and_reported_beyond_it() {
@@ -97,22 +99,66 @@ async fn p7_a_server_that_never_answers_is_given_up() {
     assert!(matches!(error, Error::Unavailable { trouble: Trouble::Timeout, .. }), "{error:?}");
 }
 
+/// What the store has taken, and what lies in our socket because nobody takes it: the size of the body changes nothing.
 #[tokio::test]
-async fn a_target_that_takes_1_kib_per_second_works() {
+async fn p7_a_put_that_hangs_is_given_up_whatever_its_size() {
     let b = bench().await;
-    // Both ways take longer than the time without progress that is allowed.
+    let config =
+        OpenConfig { idle: Duration::from_secs(1), retry: RetryPolicy::none(), ..config(&b.credentials) };
+    let line = Line::to(&b.server, 0);
+    for url in [b.server.url("p"), line.url(&b.server.url("p"))] {
+        let store = open(&url, config.clone()).await;
+        for size in [0, 280 << 10, 4 << 20] {
+            b.server.faults().clear();
+            b.server.faults().hang_next(1);
+            let begun = Instant::now();
+            let body = Bytes::from(vec![7; size]);
+            let error = store.put("k", body, &PutOptions::overwrite()).await.expect_err("no answer");
+            assert!(matches!(error, Error::Unavailable { trouble: Trouble::Timeout, .. }), "{error:?}");
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(4), "{size} bytes to {url}: {took:?}");
+        }
+    }
+}
+
+/// Everything is in our socket at once, and leaves it for six times as long as a request may go without progress. Where the socket is not
+/// seen, patience with 96 KiB ends after 8 s.
+async fn crawls(server: S3Server, more: &str, credentials: &tempfile::TempDir) {
+    let config = OpenConfig { idle: Duration::from_secs(2), ..config(credentials) };
+    let line = Line::to(&server, u64::MAX);
+    let store = open(&format!("{}{more}", line.url(&server.url("p"))), config).await;
+    store.capabilities().await.expect("probes");
+    server.reset();
+    line.set_rate(8 << 10);
+    let begun = Instant::now();
+    let body = Bytes::from(vec![7; 96 << 10]);
+    let done = store.commit("0000/1", body, &PutOptions::create()).await.expect("commits");
+    assert_eq!((done, server.counts().put), (Commit::Created, 1), "without a repetition");
+    assert!(begun.elapsed() > Duration::from_secs(10), "{:?}: the line was not slow", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_line_that_crawls_is_waited_for() {
+    let b = bench().await;
+    crawls(b.server, "", &b.credentials).await;
+}
+
+#[tokio::test]
+async fn a_line_that_crawls_is_waited_for_behind_tls() {
+    let (b, server) = (bench().await, S3Server::start_tls());
+    let ca = b.credentials.path().join("ca.pem");
+    std::fs::write(&ca, server.ca_pem()).expect("write");
+    crawls(server, &format!("&ca={}", ca.display()), &b.credentials).await;
+}
+
+#[tokio::test]
+async fn a_store_that_sends_slowly_is_read() {
+    let b = bench().await;
     let config = OpenConfig { idle: Duration::from_secs(3), ..config(&b.credentials) };
     let store = open(&b.server.url("p"), config).await;
-    store.capabilities().await.expect("probes");
-    b.server.reset();
-    b.server.faults().throttle_in(1_024).throttle_out(1_024);
-    let body = Bytes::from(vec![7; 5 * 1_024]);
-    let done = store.commit("0000/1", body.clone(), &PutOptions::create()).await.expect("commits");
-    assert_eq!((done, b.server.counts().put), (Commit::Created, 1), "without a repetition");
-    // The test server lets 16 KiB pass at once, so reading is tried a little faster: 6 s in steps of 2 s.
-    b.server.faults().throttle_in(0).throttle_out(0);
     let body = Bytes::from(vec![8; 48 * 1_024]);
     store.put("0000/2", body.clone(), &PutOptions::create()).await.expect("puts");
+    // 6 s in steps of 2 s: the test server lets 16 KiB pass at once.
     b.server.faults().throttle_out(8 * 1_024);
     assert!(store.get_bytes("0000/2", None).await.expect("reads") == body);
     assert_eq!(b.server.counts().get, 1);
