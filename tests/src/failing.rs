@@ -1,4 +1,5 @@
-//! A disk whose reads or writes fail with EIO for one process, from one moment to another: a small library is preloaded into it.
+//! A disk whose reads or writes fail with EIO for one process, from one moment to another, or that looks like another file system: a small
+//! library is preloaded into it.
 //!
 //! It needs a C compiler (as building the workspace does) and a loader that knows `LD_PRELOAD`; where one is missing the test says why
 //! it is skipped. The kernel's page cache makes real bad sectors come back at times of its own; this does not.
@@ -67,6 +68,11 @@ impl FailingDisk {
     /// From now on these calls (`read` or `write`) fail from this byte on, in files whose path ends so.
     pub fn fail(&self, doing: &str, from: u64, suffix: &str) {
         self.replace(&format!("{doing} {EIO} {from} {suffix}\n"));
+    }
+
+    /// From now on files whose path ends so lie on a file system of this kind (`statfs(2)` lists them).
+    pub fn lies_on(&self, magic: u32, suffix: &str) {
+        self.replace(&format!("statfs {} 0 {suffix}\n", magic.cast_signed()));
     }
 
     /// Everything works again.

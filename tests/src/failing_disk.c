@@ -1,20 +1,21 @@
-/* Preloaded into a process: reads and writes of chosen files fail as a disk does, while a file says so.
+/* Preloaded into a process: reads and writes of chosen files fail as a disk does, or they lie on another file system, while a file says so.
  *
  * $FAILING_DISK_RULES names that file; each line is `read|write ERRNO FROM SUFFIX`: from byte FROM on, such calls on paths
- * that end with SUFFIX fail. The kernel is asked directly, so nothing here calls what it replaces. */
+ * that end with SUFFIX fail; or `statfs MAGIC 0 SUFFIX`. The kernel is asked directly, so nothing here calls what it replaces. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-static int fails(const char *doing, int fd, off_t from) {
+static int rule(const char *doing, const char *path, int fd, off_t from) {
     const char *rules = getenv("FAILING_DISK_RULES");
-    char text[1024], link[64], path[1024];
+    char text[1024];
     if (!rules) return 0;
     int file = syscall(SYS_openat, AT_FDCWD, rules, O_RDONLY | O_CLOEXEC);
     if (file < 0) return 0;
@@ -22,10 +23,7 @@ static int fails(const char *doing, int fd, off_t from) {
     syscall(SYS_close, file);
     if (size <= 0) return 0;
     text[size] = 0;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
-    if (length <= 0) return 0;
-    path[length] = 0;
+    long length = strlen(path);
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n"));) {
         char kind[16], suffix[256];
@@ -38,6 +36,15 @@ static int fails(const char *doing, int fd, off_t from) {
         if (from >= begin) return error;
     }
     return 0;
+}
+
+static int fails(const char *doing, int fd, off_t from) {
+    char link[64], path[1024];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
+    if (length <= 0) return 0;
+    path[length] = 0;
+    return rule(doing, path, fd, from);
 }
 
 #define FAILING(doing, fd, from)                 \
@@ -72,3 +79,10 @@ int fsync(int fd) {
     FAILING("write", fd, 0);
     return syscall(SYS_fsync, fd);
 }
+int statfs(const char *path, struct statfs *to) {
+    long done = syscall(SYS_statfs, path, to);
+    int magic = done ? 0 : rule("statfs", path, -1, 0);
+    if (magic) to->f_type = magic;
+    return done;
+}
+int statfs64(const char *path, struct statfs64 *to) { return statfs(path, (struct statfs *)to); }

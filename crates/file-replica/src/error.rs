@@ -1,5 +1,6 @@
 //! What can go wrong with a replica of a tree, and what the caller may do about it.
 
+use protect::unwritable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ pub enum Error {
         source: seal::Error,
     },
     /// A local file or directory could not be read or written.
-    #[error("{}: cannot {doing}: {source}", path.display())]
+    #[error("{}: cannot {doing}: {source}{}", path.display(), unwritable::hint(path, source))]
     Io {
         /// Which.
         path: PathBuf,
@@ -118,6 +119,11 @@ impl Error {
             Error::Seal { .. } => "seal",
             Error::Usage(_) | Error::Stopped(_) => "other",
         }
+    }
+
+    /// Whether this process may not do on the volume what it has to.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if unwritable::is_denied(source))
     }
 
     /// True if another writer owns the replica; nothing but a new start may change that (P4).

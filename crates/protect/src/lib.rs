@@ -31,6 +31,7 @@ mod resolve;
 mod restore;
 mod schema;
 mod sources;
+pub mod unwritable;
 mod yaml;
 
 pub use annotations::DEFAULT_DOMAIN;

@@ -17,7 +17,7 @@ use door::{Failure, exit_of_files, exit_of_sqlite};
 use futures::{StreamExt, stream};
 use parts::{Part, Work};
 use protect::handover::Outcome;
-use protect::{Description, Handover, Sources};
+use protect::{Description, Handover, Sources, unwritable};
 use row::Row;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     }
     let handover = Handover::path_in(&args.run_dir);
     std::fs::create_dir_all(&args.run_dir).map_err(|e| {
-        Failure::new(Exit::Failed, format!("{}: cannot create it: {e}", args.run_dir.display()))
+        let (exit, hint) = (exit_of_io(&e), unwritable::hint(&args.run_dir, &e));
+        Failure::new(exit, format!("{}: cannot create it: {e}{hint}", args.run_dir.display()))
     })?;
     Handover::withdraw(&handover).map_err(|e| Failure::new(Exit::Failed, e))?;
 
@@ -84,6 +85,11 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// A right that is missing has to be given first, as a sidecar says it of the database itself; anything else may pass.
+fn exit_of_io(error: &std::io::Error) -> Exit {
+    if unwritable::is_denied(error) { Exit::Refused } else { Exit::Failed }
+}
+
 fn said(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Kept => "kept    ",
@@ -126,7 +132,10 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             });
             let done = done.await;
             shown.finish();
-            let done = done.map_err(|error| Failure::new(exit_of_sqlite(error.class()), error))?;
+            let done = done.map_err(|error| {
+                let denied = error.is_denied();
+                Failure::new(if denied { Exit::Refused } else { exit_of_sqlite(error.class()) }, error)
+            })?;
             Ok(row::of_database(&part.path, done, seconds()))
         }
         Work::Tree(task) => {
@@ -139,7 +148,10 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             });
             let done = done.await;
             shown.finish();
-            let done = done.map_err(|error| Failure::new(exit_of_files(error.class()), error))?;
+            let done = done.map_err(|error| {
+                let denied = error.is_denied();
+                Failure::new(if denied { Exit::Refused } else { exit_of_files(error.class()) }, error)
+            })?;
             row::of_tree(&part.path, done, seconds())
         }
     }

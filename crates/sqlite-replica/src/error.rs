@@ -1,5 +1,6 @@
 //! What can go wrong with a replica, and what the caller may do about it.
 
+use protect::unwritable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ pub enum Error {
         source: ltx::Error,
     },
     /// A local file could not be read or written.
-    #[error("{}: cannot {doing}: {source}", path.display())]
+    #[error("{}: cannot {doing}: {source}{}", path.display(), unwritable::hint(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -178,6 +179,11 @@ impl Error {
             Some(EIO | ESTALE) => "disk_error",
             _ => "other",
         }
+    }
+
+    /// Whether this process may not do on the volume what it has to.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if unwritable::is_denied(source))
     }
 
     /// Whether it says something about the replica, not about the way to it.

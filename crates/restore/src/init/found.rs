@@ -12,7 +12,6 @@ use sqlite_replica::{Error, Fill, Found, replicas_below};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use telemetry::Exit;
 
 /// Name and URL of the replica of every database, by name. A named one wins over a pattern that finds it too.
 pub(crate) async fn names(
@@ -74,7 +73,7 @@ async fn search(
             tracing::warn!(entry = entry.path, %error, known = local.len(), "the store cannot say which databases there are; those of the volume are looked at");
             BTreeSet::new()
         }
-        Err(error) => return Err(Failure::new(Exit::Failed, format!("{}: {error}", entry.path))),
+        Err(error) => return Err(failed(error)),
     };
     // Neither a directory nor databases below it: a database that is not there yet, or whose replica this is.
     if !is_pattern && !path.is_dir() && (stored.is_empty() || stored.contains("")) {

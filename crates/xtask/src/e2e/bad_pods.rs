@@ -30,17 +30,17 @@ const ROWS: [Row; 7] = [
         "a bucket that does not exist",
         EMPTY,
         |d| annotations(d)["highwater.dev/bucket"] = "bucket-other".into(),
-        1,
+        2,
         &["bucket-other"],
     ),
-    ("a secret without its keys", EMPTY, no_credentials, 1, &["credentials"]),
-    ("a volume that is claimed read-only", EMPTY, read_only, 1, &["ead-only"]),
+    ("a secret without its keys", EMPTY, no_credentials, 2, &["credentials"]),
+    ("a volume that is claimed read-only", EMPTY, read_only, 1, &["mounted read-only", "readOnly"]),
     (
         "another user than the data's",
         VOLUME,
         |d| pod(d)["securityContext"]["runAsUser"] = 2000.into(),
-        1,
-        &["Permission denied"],
+        3,
+        &["runs as uid 2000", "belongs to uid 1000", "runAsUser"],
     ),
 ];
 
