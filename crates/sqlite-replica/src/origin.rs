@@ -27,6 +27,8 @@ const FORMAT: u32 = 1;
 const FEW: usize = 8;
 /// This part of the pages that were restored must still be there.
 const PART: usize = 8;
+/// Where a database's header says how long its pages are.
+const PAGE_SIZE: u64 = 16;
 /// Where a database's header counts its changes; SQLite never counts backwards.
 const CHANGES: u64 = 24;
 
@@ -170,6 +172,29 @@ impl Origin {
             return Err("the replica was written to after the restore");
         }
         Ok(())
+    }
+
+    /// Whether there is a note that holds for a database nobody has open, and for the replica as it is seen now. Why one does not is told.
+    pub(crate) fn holds(database: &Path, state_dir: &Path, remote: &Remote) -> Result<bool> {
+        let Some(origin) = Origin::load(state_dir) else { return Ok(false) };
+        let file = File::open(database).map_err(Error::io(database, "open"))?;
+        let now = FileIdentity::of(&file.metadata().map_err(Error::io(database, "look at"))?);
+        let mut size = [0; 2];
+        file.read_exact_at(&mut size, PAGE_SIZE).map_err(Error::io(database, "read"))?;
+        let size = match u16::from_be_bytes(size) {
+            1 => 65_536,
+            bytes => u32::from(bytes),
+        };
+        let page = |pgno: u32, into: &mut [u8]| {
+            let read = file.read_exact_at(into, u64::from(pgno - 1) * u64::from(size));
+            read.map_err(Error::io(database, "read"))
+        };
+        let checked = origin.check_file(now, size, page);
+        let checked = checked.and_then(|()| origin.check_replica(remote));
+        if let Err(why) = checked {
+            tracing::warn!(db = %database.display(), why, "the note of the last restore by hand is not believed");
+        }
+        Ok(checked.is_ok())
     }
 
     fn save(&self, database: &Path, state_dir: &Path) -> Result<()> {

@@ -23,6 +23,8 @@ pub enum Basis {
     Kept,
     /// The state of the claim, to be restored by the caller.
     Restored,
+    /// What it is now, whatever that is: it was restored by hand, and goes on from there.
+    GoneOn,
     /// Another point of the replica, restored because the description asks for it: the sidecar begins with a full image.
     Forced,
 }
@@ -56,7 +58,11 @@ impl Claimant<'_> {
         let epoch = seen.next_epoch(state.record().map_or(0, |r| r.epoch));
         let with = Claims { store: self.store, clock: self.clock, ids: self.ids, form: &form };
         record.fenced = None;
-        let data = if basis == Basis::Kept { Data::Unknown } else { Data::Missing };
+        let data = match basis {
+            Basis::Kept => Data::Unknown,
+            Basis::GoneOn => Data::Known,
+            Basis::Restored | Basis::Forced => Data::Missing,
+        };
         let image = basis == Basis::Forced;
         record.inherited = Some(Inherited { epoch, txid: 0, image, data, rolling: 0, timestamp_ms: 0 });
 
@@ -90,15 +96,16 @@ impl Claimant<'_> {
                 settle(self.store, &state, &mut record, &mut table, resend, &form).await? == Settled::Yes;
         }
         let mut mark = record.mark.filter(|_| resumes);
-        if plan.is_none() && basis == Basis::Kept && database.exists() {
+        if plan.is_none() && matches!(basis, Basis::Kept | Basis::GoneOn) && database.exists() {
             // Nothing ties the volume to the replica but the database itself: it must be the newest state, bit for bit.
             let found = tabulate(database, &mut table, header.timestamp_ms)?;
-            if seen.remote.stamp.is_none() || found.rolling != header.node_id {
+            if seen.remote.stamp.is_some() && found.rolling == header.node_id {
+                record.confirmed = newest.get();
+                record.intent = None;
+                mark = Some(found);
+            } else if basis == Basis::Kept {
                 return Err(stranger(newest));
             }
-            record.confirmed = newest.get();
-            record.intent = None;
-            mark = Some(found);
         }
         let tabulated = mark.is_some();
         let mark = match mark {
@@ -113,6 +120,7 @@ impl Claimant<'_> {
         // Without a record of the pages the sidecar compares the whole file with the state of the claim; where that is known
         // to differ, it begins with an image.
         let image = basis == Basis::Forced
+            || (basis == Basis::GoneOn && !tabulated)
             || (plan.is_some() && !resumes)
             || (seen.remote.stamp.is_none() && basis != Basis::Kept);
         if seen.remote.lineage.is_none() {
@@ -131,7 +139,7 @@ impl Claimant<'_> {
         Ok(Claim { lineage: record.lineage, epoch, txid: record.confirmed })
     }
 
-    /// To be called once the file of a claim that is not [`Basis::Kept`] is in place, before any application opens it: reads it
+    /// To be called once the file of a claim on [`Basis::Restored`] or [`Basis::Forced`] is in place, before any application opens it: reads it
     /// once, proves it by the rolling checksum of the claim, and remembers its pages, so that the sidecar finds what was
     /// committed before it came. Until then the volume counts as one whose start was interrupted. A [`Basis::Forced`]
     /// state is only taken note of.

@@ -17,6 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::claim::{Basis, Claim, Claimant};
 use crate::error::{Class, Error, Result};
 use crate::identity::{Identity, Lineage};
+use crate::origin::Origin;
 use crate::owner::Owner;
 use crate::restore::execute::RestoreOptions;
 use crate::restore::integrity::Integrity;
@@ -140,6 +141,12 @@ pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Ar
                 done.outcome = Outcome::Fresh;
             }
         }
+        Action::GoOn => {
+            done.claim = Some(claim(task, &claimant, Basis::GoneOn).await?);
+            // What the start of a pod left unfinished before is over: the file is somebody's decision.
+            let _ = fs::remove_file(look.state_dir.join(UNDER_WAY));
+            Origin::forget(&look.state_dir);
+        }
         Action::Restore => {
             // Proven restorable before anything is claimed or moved, as far as a listing goes.
             let way = Recovery::new(&task.store, look.catalogue.clone(), false).way(Goal::Newest).await?;
@@ -234,9 +241,12 @@ async fn look(task: &Task) -> Result<Look> {
                 }
             };
             if replica == Replica::History && found.local == Local::Healthy {
-                look.observed.tie = match look.state_dir.join(UNDER_WAY).exists() {
-                    true => Tie::LostLast,
-                    false => tie::find(task, record.as_ref(), &catalogue, lineage.as_ref()).await?,
+                look.observed.tie = if tie::is_restored(task, &look.state_dir, &catalogue).await? {
+                    Tie::Restored
+                } else if look.state_dir.join(UNDER_WAY).exists() {
+                    Tie::LostLast
+                } else {
+                    tie::find(task, record.as_ref(), &catalogue, lineage.as_ref()).await?
                 };
             }
             look.observed.replica = replica;

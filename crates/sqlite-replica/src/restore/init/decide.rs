@@ -37,6 +37,8 @@ pub enum Tie {
     Behind,
     /// The volume remembers another history.
     Stranger,
+    /// It was restored by hand from the newest state the replica has still, and used since; or from an older one, by intention. A note says so.
+    Restored,
 }
 
 /// What the store shows.
@@ -76,6 +78,8 @@ pub struct Observed {
 pub enum Action {
     /// Claim, and leave the file.
     Keep,
+    /// Claim behind everything that is there, and leave the file: the sidecar begins with a full image, unless it is the newest state still.
+    GoOn,
     /// Leave the file and make no claim: the store could not be asked.
     KeepUnclaimed,
     /// Claim; the application makes its database.
@@ -115,7 +119,7 @@ pub enum Reason {
 
 /// Decides.
 pub fn decide(o: &Observed) -> Action {
-    use Action::{Damaged, Fresh, Keep, KeepUnclaimed, Refuse, Restore, RestoreAt, Retry};
+    use Action::{Damaged, Fresh, GoOn, Keep, KeepUnclaimed, Refuse, Restore, RestoreAt, Retry};
     use Local::{Corrupt, Empty, Healthy, Missing};
     if o.at && o.mode != RestoreMode::Never {
         return match o.replica {
@@ -131,6 +135,7 @@ pub fn decide(o: &Observed) -> Action {
         (Healthy, Replica::Absent | Replica::Begun | Replica::Damaged) => Keep,
         (Healthy, Replica::History) => match o.tie {
             Tie::Continues => Keep,
+            Tie::Restored => GoOn,
             Tie::LostLast if o.mode == RestoreMode::Never => Refuse(Reason::Behind),
             Tie::LostLast => Restore,
             Tie::Behind => Refuse(Reason::Behind),

@@ -1,8 +1,10 @@
 //! How healthy local data stands to a replica that has a history: by lineage, TXID and content, never by file times.
 
 use crate::catalogue::Catalogue;
+use crate::claim::look_at;
 use crate::error::Result;
 use crate::identity::Lineage;
+use crate::origin::Origin;
 use crate::restore::init::decide::Tie;
 use crate::restore::init::{Task, local};
 use crate::restore::object::{blocking, read_header};
@@ -15,6 +17,17 @@ use ltx::{Extension, Header};
 use sqlite_tail::{Options, Tail};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Whether the note of a restore by hand holds: the file is the one that was restored, and nobody has written to the replica since
+/// (decision 0007). It comes before what the volume remembers, which is older.
+pub(super) async fn is_restored(task: &Task, state_dir: &Path, catalogue: &Catalogue) -> Result<bool> {
+    if Origin::load(state_dir).is_none() {
+        return Ok(false);
+    }
+    let seen = look_at(&task.store, catalogue.clone(), None, None).await?;
+    let (database, state_dir) = (task.database.clone(), state_dir.to_owned());
+    blocking(move || Origin::holds(&database, &state_dir, &seen.remote)).await
+}
 
 /// Finds it; reads the newest header, and all of the database only where nothing else can tell.
 pub(super) async fn find(

@@ -17,6 +17,7 @@ fn all() -> Vec<(Observed, [String; 6])> {
         ("lost-last", Tie::LostLast),
         ("behind", Tie::Behind),
         ("stranger", Tie::Stranger),
+        ("restored", Tie::Restored),
     ];
     let replicas = [
         ("unreachable", Replica::Unreachable),
@@ -50,6 +51,7 @@ fn all() -> Vec<(Observed, [String; 6])> {
 fn action(words: &str) -> Action {
     match words {
         "keep" => Action::Keep,
+        "go-on" => Action::GoOn,
         "keep-unclaimed" => Action::KeepUnclaimed,
         "fresh" => Action::Fresh,
         "restore" => Action::Restore,
