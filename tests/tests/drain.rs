@@ -89,14 +89,14 @@ fn p7_a_stop_ends_in_time_in_the_middle_of_a_large_image() {
     let (place, volume) = (Place::s3(), Volume::new());
     volume.write(5);
     let db = Connection::open(volume.db()).expect("the database opens");
-    db.execute_batch("CREATE TABLE ballast(x); INSERT INTO ballast VALUES(randomblob(30000000))")
+    db.execute_batch("CREATE TABLE ballast(x); INSERT INTO ballast VALUES(randomblob(20000000))")
         .expect("ballast");
     drop(db);
     let all = requests_of_a_start(&place, &volume);
-    assert!(all >= 8, "{all} requests: it was not sent in parts");
+    assert!(all >= 7, "{all} requests: it was not sent in parts");
     let (place, left) = (Place::s3(), volume.copy());
     std::fs::remove_dir_all(left.file(".highwater")).expect("a volume that remembers nothing");
-    for first in 3..all - 1 {
+    for first in (4..all - 1).step_by(2) {
         place.server().faults().clear();
         std::fs::remove_dir_all(place.server().dir().join("p")).ok();
         std::fs::remove_dir_all(left.file(".highwater")).ok();

@@ -129,8 +129,10 @@ impl Soak {
             panic!("the streamer did not end; its threads:\n{threads}\n{log}");
         }
         let exit = self.streamer.proc.expect_exit(PATIENCE);
+        // On a machine that is slow enough the signal comes before the process listens to it: then it has done nothing yet.
+        let unborn = exit == -1 && self.streamer.proc.log().is_empty();
         assert!(
-            [0, 1, 6].contains(&exit),
+            unborn || [0, 1, 6].contains(&exit),
             "the streamer ended with {exit}:\n{}",
             self.streamer.proc.log_tail()
         );
@@ -224,10 +226,10 @@ impl Soak {
     /// All trouble ends; everything must be there.
     fn end(mut self) {
         self.place.server().faults().clear();
-        // What hangs is given up after half a minute, and a second more for each KiB that may lie in the socket unseen: 256 s at most.
+        // What hangs is given up after half a minute, and a look's time more.
         self.listen();
         let before: Vec<u64> = self.apps.iter().map(|app| app.durable).collect();
-        wait_until(6 * PATIENCE, "every database to get on", || {
+        wait_until(2 * PATIENCE, "every database to get on", || {
             self.listen();
             self.apps.iter().zip(&before).all(|(app, before)| app.durable > *before)
         });
