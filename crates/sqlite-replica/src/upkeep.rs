@@ -8,6 +8,7 @@
 
 mod choose;
 mod compaction;
+mod digests;
 mod holdings;
 mod merge;
 mod outcome;
@@ -34,15 +35,16 @@ pub use snapshot::SnapshotPlan;
 
 pub(crate) use holdings::CLAIM_SIZE;
 pub(crate) use merge::Merging;
-pub(crate) use remote::prove;
+pub(crate) use remote::{compare, prove, stored_size};
 pub(crate) use spool::{Spool, kept_sync};
-pub(crate) use task::{Done, Task};
+pub(crate) use task::{Done, Stored, Task};
 pub(crate) use timers::Timers;
 
 use crate::catalogue::Catalogue;
 use crate::error::Result;
 use crate::layout::Level;
 use clock::{Clock, IdGen, UnixMs};
+use digests::Digests;
 use ltx::{FileName, Txid};
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -88,6 +90,8 @@ pub(crate) struct Upkeep {
     pub(crate) wanted: Option<&'static str>,
     resend: VecDeque<(Holding, PathBuf)>,
     suspicious: bool,
+    /// While the replica is listed: what was stored meanwhile, which the listing may not show.
+    meanwhile: Option<Vec<Holding>>,
     /// A scheduled check goes on with bytes.
     sample: bool,
     /// Failures in a row.
@@ -97,6 +101,10 @@ pub(crate) struct Upkeep {
     /// The hole that is being closed.
     healing: Option<Txid>,
     reports: Vec<Report>,
+    /// Of a sealed replica: what was sent.
+    digests: Option<Digests>,
+    /// They may be compared with what the store gives back.
+    compares: bool,
 }
 
 impl Upkeep {
@@ -124,11 +132,14 @@ impl Upkeep {
             wanted: None,
             resend: VecDeque::new(),
             suspicious: false,
+            meanwhile: None,
             sample: false,
             failures: 0,
             drift_ms: None,
             healing: None,
             reports: Vec::new(),
+            digests: None,
+            compares: false,
         };
         upkeep.arm_at_start(now);
         upkeep.settle_spool();
@@ -143,10 +154,12 @@ impl Upkeep {
     }
 
     /// A file of level 0 is confirmed.
-    pub(crate) fn sent(&mut self, txid: Txid, size: u64) -> Holding {
+    pub(crate) fn sent(&mut self, txid: Txid, size: u64, sha256: Option<String>) -> Holding {
         let time_ms = store_now(&self.store, &*self.clock);
         let h = Holding { level: Level::SYNC, name: FileName { min: txid, max: txid }, size, time_ms };
         self.holdings.add(h);
+        self.meanwhile.iter_mut().for_each(|files| files.push(h));
+        self.note_digest(&Stored { file: h, sha256 });
         let now = self.clock.monotonic_ns();
         self.timers.arm_level(1, now, self.policy.levels[0]);
         if !h.is_claim() {
@@ -156,14 +169,17 @@ impl Upkeep {
     }
 
     /// The first image of a replica is in the store: it is read back a little later.
-    pub(crate) fn first_image_stored(&mut self, image: Holding) {
+    pub(crate) fn first_image_stored(&mut self, image: Stored) {
         self.image_stored(image);
         self.timers.put_off_point();
     }
 
     /// An image is in the store.
-    pub(crate) fn image_stored(&mut self, image: Holding) {
-        self.holdings.add(image);
+    pub(crate) fn image_stored(&mut self, image: Stored) {
+        self.holdings.add(image.file);
+        self.meanwhile.iter_mut().for_each(|files| files.push(image.file));
+        self.note_digest(&image);
+        let image = image.file;
         self.blocked = None;
         self.wanted = None;
         self.failures = 0;

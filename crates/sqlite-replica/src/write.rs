@@ -3,6 +3,7 @@
 mod again;
 mod begin;
 mod beside;
+mod digesting;
 mod drive;
 mod engine;
 mod enter;
@@ -36,6 +37,7 @@ pub use host::{Host, RuntimeHost};
 pub(crate) use inbox::Request;
 pub use inbox::{Inbox, Synced};
 
+pub(crate) use beside::{Leash, Leashed};
 pub(crate) use form::{Body, Form};
 pub(crate) use image::tabulate;
 use send::chunks;

@@ -148,7 +148,8 @@ impl Volume {
     }
 
     fn is_fenced(&self) -> bool {
-        self.told(|e| matches!(e, Event::Fenced { .. })) > 0
+        // Whoever tells it says that himself.
+        self.told(|e| matches!(e, Event::Fenced { why } if !why.contains("fenced"))) > 0
     }
 }
 
@@ -163,6 +164,7 @@ fn done(finish: Result<Finish, Error>) {
 fn lost(finish: Result<Finish, Error>) {
     let error = finish.unwrap_err();
     assert!(matches!(error, Error::Lost { .. }), "{error}");
+    assert_eq!(error.to_string().matches("fenced").count(), 1, "said once: {error}");
     assert_eq!(error.class(), Class::Fenced);
 }
 

@@ -1,7 +1,8 @@
 //! Which task comes next: the timers in their order, each asked whether it is due and what it takes.
 
-use crate::layout::Level;
+use crate::layout::{Layout, Level};
 use crate::upkeep::compaction::{Bounds, MAX_INPUTS, Outlook, Why};
+use crate::upkeep::holdings::Holding;
 use crate::upkeep::retention::RetentionPlan;
 use crate::upkeep::snapshot::SnapshotPlan;
 use crate::upkeep::task::Task;
@@ -18,10 +19,10 @@ impl Upkeep {
             return Some(Task::Resend(file, path));
         }
         if std::mem::take(&mut self.suspicious) {
-            return Some(Task::List { scheduled: false });
+            return Some(self.list(false));
         }
         if self.timers.take_verify(now, self.policy.verify, &*self.ids) {
-            return Some(Task::List { scheduled: true });
+            return Some(self.list(true));
         }
         if std::mem::take(&mut self.sample)
             && let Some(task) = self.sampled()
@@ -44,6 +45,11 @@ impl Upkeep {
             return self.retention(now);
         }
         None
+    }
+
+    fn list(&mut self, scheduled: bool) -> Task {
+        self.meanwhile = Some(Vec::new());
+        Task::List { scheduled }
     }
 
     fn merge(&mut self, to: u8) -> Option<Task> {
@@ -98,14 +104,24 @@ impl Upkeep {
         Task::Prove { files, through, point }
     }
 
-    /// Some files of the chain at random: what was right when it was stored may rot.
+    /// Some files of the chain at random: what was right when it was stored may rot. Of a sealed replica those whose digest is known.
     fn sampled(&self) -> Option<Task> {
+        let layout = Layout::of(self.store.kind());
         let mut files = self.holdings.chain(self.holdings.newest()?);
         files.retain(|h| h.size <= SAMPLE_BYTES);
+        let digests = self.digests.as_ref().map(|known| known.of(files.iter().map(|h| h.key(layout))));
+        if let Some(digests) = &digests {
+            files.retain(|h| digests.contains_key(&h.key(layout)));
+        }
         while files.len() > SAMPLE {
             files.swap_remove((self.ids.next_u64() % files.len() as u64) as usize);
         }
-        (!files.is_empty()).then_some(Task::Sample(files))
+        if files.is_empty() {
+            return None;
+        }
+        let Some(mut digests) = digests else { return Some(Task::Sample(files)) };
+        let digest = |h: Holding| Some((h, digests.remove(&h.key(layout))?));
+        Some(Task::Compare(files.into_iter().filter_map(digest).collect()))
     }
 
     /// First the proof of what stands in for the files that are to go, then the plan.

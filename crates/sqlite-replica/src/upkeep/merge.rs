@@ -9,8 +9,10 @@ use crate::local::{local_header, write_id};
 use crate::restore::read_header;
 use crate::upkeep::compaction::CompactionPlan;
 use crate::upkeep::holdings::Holding;
-use crate::upkeep::remote::{RemoteFile, unwrap};
-use crate::write::{Form, Host, Parcel, offload, options, send};
+use crate::upkeep::remote::{RemoteFile, stored_size, unwrap};
+use crate::upkeep::spool::Spool;
+use crate::upkeep::task::Stored;
+use crate::write::{Form, Host, Leash, Leashed, Parcel, offload, options, send};
 use clock::Clock;
 use ltx::{Header, PageEncoding, SeekSpool, Stamp, merge_with};
 use std::fs::{self, File};
@@ -29,11 +31,12 @@ pub(crate) struct Merging {
     pub(crate) local: Vec<Option<PathBuf>>,
     pub(crate) scratch: PathBuf,
     pub(crate) form: Form,
+    pub(crate) leash: Leash,
 }
 
 impl Merging {
     /// Merges and commits; gives the file, which lies at `scratch` still.
-    pub(crate) async fn run(self) -> Result<Holding> {
+    pub(crate) async fn run(self) -> Result<Stored> {
         let layout = Layout::of(self.store.kind());
         let newest = self.plan.inputs.last().expect("a plan has inputs");
         let header = match self.local.last().expect("one per input") {
@@ -42,15 +45,18 @@ impl Merging {
         };
         let stamp = Stamp { node_id: header.node_id, reserved: header.reserved };
         let readers: Vec<Box<dyn Read + Send>> = (self.plan.inputs.iter().zip(&self.local))
-            .map(|(input, local)| match local {
-                Some(path) => {
-                    let file = File::open(path).map_err(Error::io(path, "open"))?;
-                    Ok(Box::new(file) as Box<dyn Read + Send>)
-                }
-                None => {
-                    Ok(Box::new(RemoteFile::new(self.store.clone(), input.key(layout), self.host.clone()))
-                        as Box<dyn Read + Send>)
-                }
+            .map(|(input, local)| {
+                let leash = self.leash.clone();
+                Ok(match local {
+                    Some(path) => {
+                        let file = File::open(path).map_err(Error::io(path, "open"))?;
+                        Box::new(Leashed(file, leash)) as Box<dyn Read + Send>
+                    }
+                    None => {
+                        let (store, host) = (self.store.clone(), self.host.clone());
+                        Box::new(Leashed(RemoteFile::new(store, input.key(layout), host), leash))
+                    }
+                })
             })
             .collect::<Result<_>>()?;
         let scratch = self.scratch.clone();
@@ -66,18 +72,21 @@ impl Merging {
                 hint: "an object is not the one its name says; a snapshot will bridge it".into(),
             });
         }
-        let (form, object) = (self.form, scratch.with_extension("object"));
+        let (form, object) = (self.form, Spool::object_of(&scratch));
         let sealed = object.clone();
+        let is_sealed = form.is_sealed();
         let body = offload(&*self.host, move || form.body(&scratch, &object)).await?;
-        let size = body.size();
+        let (mut size, mut sha256) = (body.size(), body.sha256());
         let options = options(merged.timestamp_ms, write_id(&header));
-        let parcel = Parcel { key, body, options };
+        let parcel = Parcel { key: key.clone(), body, options };
         let sent = send(self.store.clone(), parcel, None, self.clock.clone(), self.host.clone(), None).await;
         // Made anew if it is sent again; the merged file in plain text stays for the spool.
         let _ = fs::remove_file(sealed);
-        sent?;
+        if !sent?.anew && is_sealed {
+            (size, sha256) = (stored_size(&self.store, &key).await?, None);
+        }
         let time_ms = super::store_now(&self.store, &*self.clock);
-        Ok(Holding { level: self.plan.to, name, size, time_ms })
+        Ok(Stored { file: Holding { level: self.plan.to, name, size, time_ms }, sha256 })
     }
 }
 

@@ -18,17 +18,22 @@ impl Upkeep {
         self.failures = 0;
         match done {
             Done::Ours => {}
-            Done::Merged(file, plan) => self.merged(now, file, &plan),
+            Done::Merged(stored, plan) => {
+                self.note_digest(&stored);
+                self.merged(now, stored.file, &plan);
+            }
             Done::Listed { catalogue, scheduled } => {
                 self.listed(now, &catalogue);
-                self.sample = scheduled && self.policy.reads;
+                self.sample = scheduled && (self.policy.reads || self.compares);
             }
             Done::Sampled(read) => {
                 tracing::debug!(read, "files of the chain read back");
                 let through = self.holdings.newest().map_or(0, Txid::get);
                 self.reports.push(Report::Verified { how: How::Bytes, ok: true, through, finding: None });
             }
-            Done::Resent(file) => {
+            Done::Resent(stored) => {
+                self.note_digest(&stored);
+                let file = stored.file;
                 self.spool.restored_as(file.level, file.name, file.size);
                 self.holdings.add(file);
                 self.reports.push(Report::Healed { by: Healing::Resent, txid: file.name.min.get() });
@@ -104,7 +109,13 @@ impl Upkeep {
 
     /// Compares what was listed with what was known.
     fn listed(&mut self, now: u64, catalogue: &Catalogue) {
-        let fresh = Holdings::from(catalogue);
+        let mut fresh = Holdings::from(catalogue);
+        // Stored after its page of the listing was made: not there is not lost.
+        for file in self.meanwhile.take().unwrap_or_default() {
+            if !fresh.contains(&file) {
+                fresh.add(file);
+            }
+        }
         let known = std::mem::replace(&mut self.holdings, fresh);
         self.holdings.proven = self.holdings.proven.max(known.proven);
         self.holdings.noted = known.noted;
@@ -204,20 +215,25 @@ impl Upkeep {
 
     /// A task that read from the store was refused: from now on nothing is read.
     pub(crate) fn may_not_read(&mut self) {
-        self.policy.reads = false;
+        (self.policy.reads, self.compares) = (false, false);
     }
 
     /// Puts the timer of a failed task back.
     pub(crate) fn again(&mut self, now: u64, task: &Task) {
         match task {
             Task::Look { .. } => {}
-            Task::List { scheduled: true } => self.timers.verify_now(now),
-            Task::List { .. } => self.suspicious = true,
+            Task::List { scheduled } => {
+                self.meanwhile = None;
+                match scheduled {
+                    true => self.timers.verify_now(now),
+                    false => self.suspicious = true,
+                }
+            }
             Task::Resend(file, path) => self.resend.push_back((*file, path.clone())),
             Task::Merge(plan, _) => self.timers.level_now(plan.to.0, now),
             Task::Prove { point: true, .. } => self.timers.point_now(now),
             Task::Prove { .. } => {}
-            Task::Sample(_) => self.sample = true,
+            Task::Sample(_) | Task::Compare(_) => self.sample = true,
             Task::Prune(_) => self.timers.retention_now(now),
         }
     }

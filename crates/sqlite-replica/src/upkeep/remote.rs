@@ -4,10 +4,10 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::sealed::locked;
 use crate::upkeep::holdings::Holding;
-use crate::write::{Host, offload};
+use crate::write::{Host, Leash, Leashed, offload};
 use bytes::{Buf, Bytes};
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 use std::sync::Arc;
 use store::Store;
@@ -61,11 +61,11 @@ pub(crate) fn unwrap(place: &str, error: ltx::Error) -> Error {
 }
 
 /// Reads a stored file to its end and proves every byte of it; gives the bytes read.
-fn read_back(file: RemoteFile, name: ltx::FileName) -> Result<u64> {
+fn read_back(file: RemoteFile, name: ltx::FileName, leash: Leash) -> Result<u64> {
     let key = file.key.clone();
     let failed = |e| unwrap(&key, e);
     let mut head = [0; 32];
-    let mut file = file;
+    let mut file = Leashed(file, leash);
     let have = read_full(&mut file, &mut head).map_err(|e| failed(ltx::Error::Io(e)))?;
     if seal::is_sealed(&head[..have]) {
         return Err(locked(&key));
@@ -83,15 +83,51 @@ fn read_back(file: RemoteFile, name: ltx::FileName) -> Result<u64> {
 }
 
 /// Reads `files` back, one after the other; gives the bytes read.
-pub(crate) async fn prove(store: &Store, host: &Arc<dyn Host>, files: &[Holding]) -> Result<u64> {
+pub(crate) async fn prove(
+    store: &Store,
+    host: &Arc<dyn Host>,
+    files: &[Holding],
+    leash: &Leash,
+) -> Result<u64> {
     let layout = Layout::of(store.kind());
     let mut read = 0;
     for file in files {
         let remote = RemoteFile::new(store.clone(), file.key(layout), host.clone());
-        let name = file.name;
-        read += offload(&**host, move || read_back(remote, name)).await?;
+        let (name, leash) = (file.name, leash.clone());
+        read += offload(&**host, move || read_back(remote, name, leash)).await?;
     }
     Ok(read)
+}
+
+/// Compares `files` with the digests of what was sent, one after the other; gives the bytes read.
+pub(crate) async fn compare(store: &Store, files: Vec<(Holding, String)>, leash: &Leash) -> Result<u64> {
+    let layout = Layout::of(store.kind());
+    let mut read = 0;
+    for (file, expected) in files {
+        let key = file.key(layout);
+        let (mut body, mut digest) = (store.get(&key, None).await?.stream, Sha256::new());
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk?;
+            leash.check().map_err(|_| Error::Stopped)?;
+            digest.update(&chunk);
+            read += chunk.len() as u64;
+        }
+        if hex::encode(digest.finalize()) != expected {
+            return Err(Error::Object {
+                key,
+                what: "it is not what was sent: its digest is another".into(),
+                hint: "a snapshot will bridge it; `restore verify` with the identity says what is provable"
+                    .into(),
+            });
+        }
+    }
+    Ok(read)
+}
+
+/// Bytes of what lies under a key: of what was sealed twice the first one, which has another size. A LIST, which every credential may ask.
+pub(crate) async fn stored_size(store: &Store, key: &str) -> Result<u64> {
+    let found = store.list(key, None).try_next().await?.filter(|object| object.key == key);
+    Ok(found.ok_or_else(|| store::Error::NotFound { key: key.to_owned() })?.size)
 }
 
 fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {

@@ -36,7 +36,7 @@ impl Spool {
     pub(crate) fn open(state: &Path, bound: u64) -> Result<Spool> {
         let dir = state.join("spool");
         let mut spool = Spool { dir, bound, bytes: 0, files: BTreeMap::new() };
-        let _ = fs::remove_file(spool.scratch());
+        spool.drop_scratch();
         for level in (0..Level::SNAPSHOT.0).map(Level) {
             let dir = spool.dir.join(level.0.to_string());
             let entries = match fs::read_dir(&dir) {
@@ -76,6 +76,18 @@ impl Spool {
     /// Where merged files are put together.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.dir.join("merging")
+    }
+
+    /// Where the object that a merged file becomes is made, if it is another.
+    pub(crate) fn object_of(scratch: &Path) -> PathBuf {
+        scratch.with_extension("object")
+    }
+
+    /// What a merge that was broken off left; whoever writes there still has no name for it any more.
+    pub(crate) fn drop_scratch(&self) {
+        let scratch = self.scratch();
+        let _ = fs::remove_file(Self::object_of(&scratch));
+        let _ = fs::remove_file(scratch);
     }
 
     /// Takes the file at `from` over by rename if it fits; true if so. It stays at `from` otherwise.

@@ -24,8 +24,18 @@ pub(crate) enum Task {
     Prove { files: Vec<Holding>, through: Txid, point: bool },
     /// Read these back once more, whatever is known of them.
     Sample(Vec<Holding>),
+    /// The same where nothing can be opened: compare them with the digests of what was sent, in hex.
+    Compare(Vec<(Holding, String)>),
     /// Delete.
     Prune(RetentionPlan),
+}
+
+/// A file that was stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) file: Holding,
+    /// Hex digest of the object, where it is sealed and what lies there is known to be what was sent.
+    pub(crate) sha256: Option<String>,
 }
 
 /// What came of it.
@@ -37,8 +47,8 @@ pub(crate) enum Done {
         scheduled: bool,
     },
     Sampled(u64),
-    Resent(Holding),
-    Merged(Holding, CompactionPlan),
+    Resent(Stored),
+    Merged(Stored, CompactionPlan),
     Proven {
         files: Vec<Holding>,
         through: Txid,

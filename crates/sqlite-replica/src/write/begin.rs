@@ -103,7 +103,7 @@ impl Writer {
         };
         self.check_whole(damage, &seen.remote)?;
         tracing::debug!(?plan, remote = ?seen.remote, inherited = ?self.inherited, "start");
-        self.begin_upkeep(&seen.catalogue)?;
+        self.begin_upkeep(&seen.catalogue, seen.remote.lineage)?;
         self.record.fenced = None;
         self.stands = self.is_claimed(&seen.remote);
         let epoch = match self.inherited {

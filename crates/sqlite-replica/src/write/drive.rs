@@ -53,8 +53,8 @@ pub(crate) async fn run_asked(
         let Some(started) = started.into_iter().next() else { return };
         // The writer is gone when it has lost its claim: what it held of the WAL is the application's again.
         let finish = Result::and_then(started, follow);
-        if let Err(error @ Error::Lost { .. }) = &finish {
-            events(Event::Fenced { why: error.to_string() });
+        if let Err(Error::Lost { what, hint }) = &finish {
+            events(Event::Fenced { why: format!("{what}; {hint}") });
         }
         // Whoever asked for the run may have gone.
         let _ = done.send(match finish {

@@ -17,6 +17,9 @@ impl Writer {
         let mut created = Err(Error::Stopped);
         let stop = stop.clone();
         host.finish(Box::pin(async { created = until_drained(creating, stop, drain).await }));
+        if let Some(keeping) = &mut self.keeping {
+            keeping.upkeep.begin_digests(self.record.lineage);
+        }
         created
     }
 
@@ -67,18 +70,23 @@ impl Writer {
         host.finish(Box::pin(async { taken = until_drained(taking, stop, drain).await }));
         taken?;
         self.inbox.claim(self.record.epoch, self.record.confirmed);
-        self.keep_sent(self.record.confirmed, CLAIM_SIZE, false).map(drop)
+        self.keep_sent(self.record.confirmed, CLAIM_SIZE, None, false).map(drop)
     }
 
     /// The claim is lost: remembered, so that no restart takes it back.
     pub(crate) fn lose(&mut self, error: Error) -> Error {
+        self.drop_upkeep();
+        // It was lost before, and is remembered as that.
+        if let Error::Lost { .. } = error {
+            return error;
+        }
         let lost = Lost { txid: self.record.confirmed + 1, unix_ms: self.clock.unix_ms() };
         self.record.fenced = Some(lost);
         if let Err(unsaved) = self.state.save(self.record.clone(), true) {
             tracing::warn!(error = %unsaved, "that the claim is lost could not be recorded");
         }
         let what = match error {
-            Error::Store(e) => e.to_string(),
+            Error::Store(store::Error::Fenced { key }) => format!("another writer has committed {key}"),
             Error::Fenced { what, .. } | Error::Refused { what, .. } => what,
             other => other.to_string(),
         };

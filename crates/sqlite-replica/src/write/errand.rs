@@ -5,7 +5,10 @@ use crate::error::Result;
 use crate::layout::Layout;
 use crate::local::{local_header, write_id};
 use crate::proven::{By, How, Proven};
-use crate::upkeep::{Done, Holding, Merging, Task, marks, prove, prune, store_now};
+use crate::upkeep::{
+    Done, Holding, Merging, Stored, Task, compare, marks, prove, prune, store_now, stored_size,
+};
+use crate::write::beside::Leash;
 use crate::write::form::Form;
 use crate::write::host::Host;
 use crate::write::ours::nothing_behind;
@@ -24,6 +27,8 @@ pub(crate) struct Errand {
     /// A file on the volume for what is made on the way.
     pub(crate) scratch: PathBuf,
     pub(crate) form: Form,
+    /// Ends what is done on threads when the writer has ended.
+    pub(crate) leash: Leash,
 }
 
 impl Errand {
@@ -36,15 +41,18 @@ impl Errand {
             Task::List { scheduled } => {
                 Ok(Done::Listed { catalogue: Catalogue::load(&self.store).await?, scheduled })
             }
-            Task::Sample(files) => prove(&self.store, &self.host, &files).await.map(Done::Sampled),
+            Task::Sample(files) => {
+                prove(&self.store, &self.host, &files, &self.leash).await.map(Done::Sampled)
+            }
+            Task::Compare(files) => compare(&self.store, files, &self.leash).await.map(Done::Sampled),
             Task::Resend(file, path) => self.resend(file, &path).await.map(Done::Resent),
             Task::Merge(plan, local) => {
-                let Errand { store, host, clock, scratch, form } = self;
-                let merging = Merging { store, host, clock, plan: plan.clone(), local, scratch, form };
+                let Errand { store, host, clock, scratch, form, leash } = self;
+                let merging = Merging { store, host, clock, plan: plan.clone(), local, scratch, form, leash };
                 Ok(Done::Merged(merging.run().await?, plan))
             }
             Task::Prove { files, through, point } => {
-                let read = prove(&self.store, &self.host, &files).await?;
+                let read = prove(&self.store, &self.host, &files, &self.leash).await?;
                 if point {
                     let now = self.clock.unix_ms();
                     Proven::new(through, now, By::Sidecar, How::Bytes).save(&self.store).await?;
@@ -63,21 +71,23 @@ impl Errand {
     }
 
     /// Sends a kept file again, as it was sent the first time; a sealed one with another key, and so of another size.
-    async fn resend(&self, file: Holding, path: &Path) -> Result<Holding> {
-        let Errand { store, host, clock, scratch, form } = self;
+    async fn resend(&self, file: Holding, path: &Path) -> Result<Stored> {
+        let Errand { store, host, clock, scratch, form, .. } = self;
         let header = local_header(path)?;
         // Damage on the volume is not to be spread.
         stage::prove(path)?;
         let key = file.key(Layout::of(store.kind()));
         let options = send::options(header.timestamp_ms, write_id(&header));
         let body = if file.is_claim() { form.claim_body(&header) } else { form.body(path, scratch) }?;
-        let size = body.size();
-        let parcel = Parcel { key, body, options };
+        let (mut size, mut sha256) = (body.size(), body.sha256());
+        let parcel = Parcel { key: key.clone(), body, options };
         let sent = send(store.clone(), parcel, None, clock.clone(), host.clone(), None).await;
         if form.is_sealed() {
             let _ = std::fs::remove_file(scratch);
         }
-        sent?;
-        Ok(Holding { size, time_ms: store_now(store, &**clock), ..file })
+        if !sent?.anew && form.is_sealed() {
+            (size, sha256) = (stored_size(store, &key).await?, None);
+        }
+        Ok(Stored { file: Holding { size, time_ms: store_now(store, &**clock), ..file }, sha256 })
     }
 }

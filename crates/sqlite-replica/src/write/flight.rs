@@ -88,7 +88,7 @@ impl Writer {
             self.host.clone(),
             self.suspicion(),
         );
-        Ok(self.beside(sending))
+        Ok(self.beside(async { sending.await.map(|sent| sent.took) }))
     }
 
     fn suspicion(&self) -> Option<Suspicion> {
@@ -124,12 +124,12 @@ impl Writer {
 
     pub(crate) fn confirm(&mut self, flight: &Flight, put: Duration) -> Result<()> {
         self.record.confirmed = flight.txid;
-        self.record.intent = None;
+        let staged = self.record.intent.take().and_then(|intent| intent.staged);
         self.heard();
         self.ours.proven(self.clock.monotonic_ns());
         // Not synced: losing this write only means that the next start finds its own object in the store. A large staged file that
         // is not kept for that is deleted, so there the write is synced.
-        let kept = self.keep_sent(flight.txid, flight.bytes, false)?;
+        let kept = self.keep_sent(flight.txid, flight.bytes, staged.as_ref(), false)?;
         let large = !kept && flight.bytes > KEEP_STAGED;
         self.state.save(self.record.clone(), large)?;
         if large {

@@ -8,12 +8,12 @@
 use crate::error::{Error, Result};
 use crate::sealed::SealedWriter;
 use crate::state::Staged;
+use crate::write::digesting::{create, digest, finish};
 use bytes::Bytes;
 use ltx::{Decoder, Encoder, Header, PageEncoding, SeekSpool};
 use seal::Protection;
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use store::{Commit, PutOptions, Store};
 
@@ -32,8 +32,11 @@ pub(crate) struct Plain {
     pub(crate) sha256: String,
 }
 
-/// What is sent: bytes, or a file too large to hold in memory (P7).
-pub(crate) struct Body(Kind);
+/// What is sent: bytes, or a file too large to hold in memory (P7). The digest of what is sealed is known, in hex.
+pub(crate) struct Body {
+    kind: Kind,
+    sha256: Option<String>,
+}
 
 enum Kind {
     Bytes(Bytes),
@@ -87,8 +90,8 @@ impl Form {
         match &self.0 {
             Protection::Plain => Body::of(plain),
             Protection::Sealed(_) => {
-                self.transcode(plain, object)?;
-                Body::of(object)
+                let Plain { sha256, .. } = self.transcode(plain, object)?;
+                Ok(Body { sha256: Some(sha256), ..Body::of(object)? })
             }
         }
     }
@@ -96,7 +99,7 @@ impl Form {
     /// The body of a claim that is made from its header alone.
     pub(crate) fn claim_body(&self, header: &Header) -> Result<Body> {
         let node_id = if self.is_sealed() { 0 } else { header.node_id };
-        Ok(Body(Kind::Bytes(claim(&Header { node_id, ..*header })?.into())))
+        Ok(Body::bytes(claim(&Header { node_id, ..*header })?.into()))
     }
 
     /// Writes an object with pages to `out`, page by page.
@@ -126,7 +129,8 @@ impl Form {
         let mut writer = self.writer(BufWriter::new(file), header, scratch)?;
         fill(&mut writer)?;
         writer.finish()?;
-        Body::of(path)
+        let sha256 = if self.is_sealed() { Some(digest(path, |_| ())?) } else { None };
+        Ok(Body { sha256, ..Body::of(path)? })
     }
 
     /// A staged object, read back and compared with what was recorded of it when it was made here; `None` if it is not that, or of the other
@@ -204,16 +208,23 @@ impl Body {
     fn of(path: &Path) -> Result<Body> {
         let size = std::fs::metadata(path).map_err(Error::io(path, "stat"))?.len();
         match size {
-            0..=IN_MEMORY => {
-                Ok(Body(Kind::Bytes(std::fs::read(path).map_err(Error::io(path, "read"))?.into())))
-            }
-            size => Ok(Body(Kind::File { path: path.to_owned(), size })),
+            0..=IN_MEMORY => Ok(Body::bytes(std::fs::read(path).map_err(Error::io(path, "read"))?.into())),
+            size => Ok(Body { kind: Kind::File { path: path.to_owned(), size }, sha256: None }),
         }
+    }
+
+    fn bytes(bytes: Bytes) -> Body {
+        Body { kind: Kind::Bytes(bytes), sha256: None }
+    }
+
+    /// Hex digest of a sealed object.
+    pub(crate) fn sha256(&self) -> Option<String> {
+        self.sha256.clone()
     }
 
     /// Bytes.
     pub(crate) fn size(&self) -> u64 {
-        match &self.0 {
+        match &self.kind {
             Kind::Bytes(bytes) => bytes.len() as u64,
             Kind::File { size, .. } => *size,
         }
@@ -221,7 +232,7 @@ impl Body {
 
     /// Commits it under its number.
     pub(crate) async fn commit(self, store: &Store, key: &str, options: &PutOptions) -> Result<Commit> {
-        Ok(match self.0 {
+        Ok(match self.kind {
             Kind::Bytes(bytes) => store.commit(key, bytes, options).await?,
             Kind::File { path, size } => {
                 store.commit_stream(key, move || super::chunks(&path), Some(size), options).await?
@@ -231,60 +242,21 @@ impl Body {
 }
 
 fn reread(path: &Path, staged: &Staged) -> Result<Option<Body>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path, "open")(e)),
-    };
     let small = staged.size <= IN_MEMORY;
-    let (mut digest, mut kept, mut chunk) = (Sha256::new(), Vec::new(), vec![0; 64 << 10]);
-    loop {
-        let n = file.read(&mut chunk).map_err(Error::io(path, "read"))?;
-        if n == 0 {
-            break;
-        }
-        digest.update(&chunk[..n]);
+    let mut kept = Vec::new();
+    let digested = digest(path, |chunk| {
         if small {
-            kept.extend_from_slice(&chunk[..n]);
+            kept.extend_from_slice(chunk);
         }
-    }
-    if hex::encode(digest.finalize()) != staged.sha256 {
+    });
+    let sha256 = match digested {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        sha256 => sha256?,
+    };
+    if sha256 != staged.sha256 {
         return Ok(None);
     }
-    Ok(Some(Body(if small {
-        Kind::Bytes(kept.into())
-    } else {
-        Kind::File { path: path.to_owned(), size: staged.size }
-    })))
-}
-
-/// Creates a file that is digested while it is written.
-pub(crate) fn create(path: &Path) -> Result<BufWriter<Digesting>> {
-    let file = File::create(path).map_err(Error::io(path, "create"))?;
-    Ok(BufWriter::new(Digesting { file, digest: Sha256::new() }))
-}
-
-/// Makes such a file durable.
-pub(crate) fn finish(writer: BufWriter<Digesting>, path: &Path) -> Result<Plain> {
-    let digesting = writer.into_inner().map_err(|e| Error::io(path, "write")(e.into_error()))?;
-    digesting.file.sync_data().map_err(Error::io(path, "sync"))?;
-    let size = digesting.file.metadata().map_err(Error::io(path, "stat"))?.len();
-    Ok(Plain { path: path.to_owned(), size, sha256: hex::encode(digesting.digest.finalize()) })
-}
-
-/// Writes and digests at once.
-pub(crate) struct Digesting {
-    file: File,
-    digest: Sha256,
-}
-
-impl Write for Digesting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.digest.update(&bytes[..n]);
-        Ok(n)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    let file = || Kind::File { path: path.to_owned(), size: staged.size };
+    let kind = if small { Kind::Bytes(kept.into()) } else { file() };
+    Ok(Some(Body { kind, sha256: staged.apart.then_some(sha256) }))
 }

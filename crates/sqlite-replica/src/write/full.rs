@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::layout::{self, Level};
 use crate::owner::Owner;
 use crate::state::{Data, Intent, Mark};
-use crate::upkeep::{Holding, store_now};
+use crate::upkeep::{Holding, Stored, store_now};
+use crate::write::digesting;
 use crate::write::engine::{Writer, until_drained};
 use crate::write::event::Event;
-use crate::write::form;
 use crate::write::image;
 use crate::write::send::{self, Parcel, send};
 use crate::write::stage;
@@ -51,10 +51,11 @@ impl Writer {
         let (store, clock, host, stop) =
             (self.store.clone(), self.clock.clone(), self.host.clone(), self.stop.clone());
         let drain = self.inbox.drain_left(self.clock.monotonic_ns(), self.config.drain);
+        let mut digested = None;
         let bytes = if size <= STAGED_IMAGE {
             let path = self.state.staged();
-            let out = image::encode_plain(&mut view, &header, form::create(&path)?, self.state.dir())?;
-            let staged = self.form.staged(&form::finish(out, &path)?, &self.state.object())?;
+            let out = image::encode_plain(&mut view, &header, digesting::create(&path)?, self.state.dir())?;
+            let staged = self.form.staged(&digesting::finish(out, &path)?, &self.state.object())?;
             let size = staged.size;
             let path = self.state.sent(&staged);
             self.record.intent.as_mut().expect("set above").staged = Some(staged.clone());
@@ -64,6 +65,7 @@ impl Writer {
                 doing: "read back the staged image",
                 source: std::io::Error::other("it is not what was written"),
             })?;
+            digested = Some(staged);
             let mut sent = Err(Error::Stopped);
             let sending = send(store, Parcel { key, body, options }, Some(wal), clock, host.clone(), None);
             host.finish(Box::pin(async { sent = until_drained(sending, stop, drain).await }));
@@ -93,10 +95,12 @@ impl Writer {
         self.tail.start_at(position)?;
         if !first {
             self.mark_image(txid)?;
-            self.keep_sent(txid.get(), bytes, true)?;
+            self.keep_sent(txid.get(), bytes, digested.as_ref(), true)?;
         } else if let Some(keeping) = &mut self.keeping {
             let time_ms = store_now(&self.store, &*self.clock);
-            keeping.upkeep.first_image_stored(Holding { level: Level::SNAPSHOT, name, size: bytes, time_ms });
+            let file = Holding { level: Level::SNAPSHOT, name, size: bytes, time_ms };
+            let sha256 = digested.filter(|staged| staged.apart).map(|staged| staged.sha256);
+            keeping.upkeep.first_image_stored(Stored { file, sha256 });
         }
         self.record.confirmed = txid.get();
         self.record.intent = None;

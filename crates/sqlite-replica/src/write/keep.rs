@@ -7,13 +7,15 @@ use crate::Catalogue;
 use crate::error::{Error, Result};
 use crate::local::local_header;
 use crate::proven::Proven;
+use crate::state::Staged;
 use crate::upkeep::{Done, Report, Task, Upkeep};
+use crate::write::beside::Job;
 use crate::write::engine::Writer;
 use crate::write::errand::Errand;
 use crate::write::event::Event;
 use crate::write::shot::Shot;
 use ltx::{FileName, Txid};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use tokio::sync::Semaphore;
 
 /// Tasks at work in this process, over all databases: bounds memory and descriptors (P7).
@@ -22,7 +24,7 @@ static AT_WORK: Semaphore = Semaphore::const_new(4);
 /// What a writer holds for the upkeep of its replica.
 pub(crate) struct Keeping {
     pub(crate) upkeep: Upkeep,
-    job: Option<(Task, Receiver<Result<Done>>)>,
+    job: Option<(Task, Job<Result<Done>>)>,
     pub(crate) shot: Option<Shot>,
     /// No image before this.
     pub(crate) image_from: u64,
@@ -57,7 +59,7 @@ impl Keeping {
 
 impl Writer {
     /// Takes over the replica that the start has listed; `catalogue` is from before the start's own files.
-    pub(crate) fn begin_upkeep(&mut self, catalogue: &Catalogue) -> Result<()> {
+    pub(crate) fn begin_upkeep(&mut self, catalogue: &Catalogue, lineage: Option<u64>) -> Result<()> {
         let Some(mut policy) = self.config.upkeep.clone().filter(|_| !self.config.once) else {
             return Ok(());
         };
@@ -72,9 +74,13 @@ impl Writer {
             }
         }
         let (store, clock, ids) = (self.store.clone(), self.clock.clone(), self.ids.clone());
-        // A sidecar holds public keys: it can read nothing back, and proves nothing (decision 0010).
-        policy.reads &= !self.form.is_sealed();
+        // A sidecar holds public keys: it can open nothing, and proves nothing; it compares digests (decision 0010).
+        let (sealed, compares) = (self.form.is_sealed(), policy.reads);
+        policy.reads &= !sealed;
         let mut upkeep = Upkeep::new(policy, catalogue, self.state.dir(), store, clock, ids)?;
+        if sealed {
+            upkeep.compare_digests(self.state.dir(), lineage.unwrap_or(0), compares);
+        }
         upkeep.holdings.noted = proven;
         upkeep.holdings.proven = upkeep.holdings.proven.max(proven);
         // What was sent last before the end, by us or by the start of the pod, is still where it was staged.
@@ -100,21 +106,30 @@ impl Writer {
     pub(crate) fn part_upkeep(&mut self, now: u64) -> Option<Keeping> {
         let mut keeping = self.keeping.take()?;
         keeping.shot = None;
-        if let Some((task, _)) = keeping.job.take() {
+        if let Some((task, job)) = keeping.job.take() {
+            drop(job);
+            keeping.upkeep.spool.drop_scratch();
             keeping.upkeep.again(now, &task);
         }
         Some(keeping)
     }
 
     /// A level 0 file is confirmed: known, and kept on the volume if it fits.
-    pub(crate) fn keep_sent(&mut self, txid: u64, size: u64, image: bool) -> Result<bool> {
+    pub(crate) fn keep_sent(
+        &mut self,
+        txid: u64,
+        size: u64,
+        staged: Option<&Staged>,
+        image: bool,
+    ) -> Result<bool> {
         let txid = Txid::new(txid).expect("confirmed files have a TXID");
         let db_bytes = self.record.mark.map_or(0, |m| u64::from(m.commit) * u64::from(m.page_size));
         let Some(keeping) = &mut self.keeping else { return Ok(false) };
         keeping.wal_growth = keeping.upkeep.policy.wal_growth_of(db_bytes);
         let room = keeping.upkeep.policy.spool_of(db_bytes);
         keeping.upkeep.spool.bound(room);
-        let file = keeping.upkeep.sent(txid, size);
+        let sha256 = staged.filter(|staged| staged.apart).map(|staged| staged.sha256.clone());
+        let file = keeping.upkeep.sent(txid, size, sha256);
         if image {
             keeping.upkeep.holdings.images.insert(txid);
             return Ok(false);
@@ -184,14 +199,12 @@ impl Writer {
 
     fn begin_job(&mut self, task: Task) {
         let Some(keeping) = &self.keeping else { return };
-        let errand = Errand {
-            store: self.store.clone(),
-            host: self.host.clone(),
-            clock: self.clock.clone(),
-            scratch: keeping.upkeep.spool.scratch(),
-            form: self.form.clone(),
-        };
-        let result = self.in_turn(&AT_WORK, errand.run(task.clone()));
+        let scratch = keeping.upkeep.spool.scratch();
+        let (store, host) = (self.store.clone(), self.host.clone());
+        let (clock, form) = (self.clock.clone(), self.form.clone());
+        let doing = task.clone();
+        let result =
+            self.in_turn(&AT_WORK, |leash| Errand { store, host, clock, scratch, form, leash }.run(doing));
         if let Some(keeping) = &mut self.keeping {
             keeping.job = Some((task, result));
         }
@@ -202,6 +215,13 @@ impl Writer {
         for report in keeping.upkeep.reports() {
             (self.events)(Event::Upkeep(report));
         }
+    }
+
+    /// Breaks off what is under way, and leaves nothing half-done on the volume.
+    pub(crate) fn drop_upkeep(&mut self) {
+        let Some(Keeping { upkeep, job, shot, .. }) = self.keeping.take() else { return };
+        drop((job, shot));
+        upkeep.spool.drop_scratch();
     }
 
     /// Asks for an image now, whatever is due.
@@ -227,11 +247,12 @@ fn conclude(upkeep: &mut Upkeep, now: u64, task: &Task, result: Result<Done>) {
     match result {
         Ok(done) => upkeep.done(now, done),
         Err(error) => {
-            let reading = matches!(task, Task::Prove { .. } | Task::Sample(_) | Task::Merge(..));
+            let reading =
+                matches!(task, Task::Prove { .. } | Task::Sample(_) | Task::Compare(_) | Task::Merge(..));
             if reading && matches!(&error, Error::Store(e) if e.reason() == "access_denied") {
                 upkeep.may_not_read();
             }
-            if error.is_damage() && matches!(task, Task::Prove { .. } | Task::Sample(_)) {
+            if error.is_damage() && matches!(task, Task::Prove { .. } | Task::Sample(_) | Task::Compare(_)) {
                 upkeep.found_damage(&error);
             } else {
                 upkeep.again(now, task);
@@ -247,7 +268,7 @@ fn what(task: &Task) -> &'static str {
         Task::List { .. } => "list the replica",
         Task::Resend(..) => "send a lost file again",
         Task::Merge(..) => "compact",
-        Task::Prove { .. } | Task::Sample(_) => "read back",
+        Task::Prove { .. } | Task::Sample(_) | Task::Compare(_) => "read back",
         Task::Prune(_) => "delete",
     }
 }

@@ -63,15 +63,15 @@ impl Writer {
     }
 
     fn settle(&mut self, resend: bool) -> Result<Settled> {
-        let staged = self.record.intent.as_ref().and_then(|i| Some((i.txid, i.staged.as_ref()?.size)));
+        let staged = self.record.intent.as_ref().and_then(|i| Some((i.txid, i.staged.clone()?)));
         let drain = self.drain_left();
         let Writer { store, state, record, table, host, stop, form, .. } = self;
         let settling = settle(store, state, record, table, resend, form);
         let mut settled = Err(Error::Stopped);
         let stop = stop.clone();
         host.finish(Box::pin(async { settled = until_drained(settling, stop, drain).await }));
-        if let (Ok(Settled::Yes), Some((txid, size))) = (&settled, staged.filter(|_| resend)) {
-            self.keep_sent(txid, size, false)?;
+        if let (Ok(Settled::Yes), Some((txid, staged))) = (&settled, staged.filter(|_| resend)) {
+            self.keep_sent(txid, staged.size, Some(&staged), false)?;
         }
         settled
     }

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{PutOptions, Store};
+use store::{Commit, PutOptions, Store};
 
 /// Bytes of a staged file read at a time.
 const CHUNK: usize = 256 << 10;
@@ -35,7 +35,17 @@ pub(crate) struct Parcel {
     pub(crate) options: PutOptions,
 }
 
-/// Commits a parcel under its number and syncs the WAL meanwhile. Gives the duration of the PUT.
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    /// Duration of the PUT.
+    pub(crate) took: Duration,
+    /// The store took it now. Otherwise it was there already, under the same write id; where each attempt is sealed anew, with other
+    /// bytes.
+    pub(crate) anew: bool,
+}
+
+/// Commits a parcel under its number and syncs the WAL meanwhile.
 pub(crate) async fn send(
     store: Store,
     parcel: Parcel,
@@ -43,24 +53,25 @@ pub(crate) async fn send(
     clock: Arc<dyn Clock>,
     host: Arc<dyn Host>,
     suspicion: Option<Suspicion>,
-) -> Result<Duration> {
+) -> Result<Sent> {
     let started = clock.monotonic_ns();
     let Parcel { key, body, options } = parcel;
     let sent = key.clone();
     let put = async {
         let committed = body.commit(&store, &key, &options).await?;
         tracing::trace!(key, ?committed, "put");
-        Ok::<_, Error>(Duration::from_nanos(clock.monotonic_ns() - started))
+        let took = Duration::from_nanos(clock.monotonic_ns() - started);
+        Ok::<_, Error>(Sent { took, anew: committed == Commit::Created })
     };
     let sync = async {
         let Some(wal) = wal else { return Ok(()) };
         offload(&*host, move || sync_wal(&wal)).await
     };
-    let (put, ()) = tokio::try_join!(put, sync)?;
+    let (sent_now, ()) = tokio::try_join!(put, sync)?;
     if let Some(suspicion) = suspicion {
         suspicion.look(&store, &sent).await?;
     }
-    Ok(put)
+    Ok(sent_now)
 }
 
 /// A writer that was stopped for longer than level 0 files are kept may create a number that its successor used and retention has

@@ -11,7 +11,8 @@ use crate::claim::new_stamp;
 use crate::error::{Error, Result};
 use crate::layout::Level;
 use crate::state::Mark;
-use crate::upkeep::{Holding, Report, store_now};
+use crate::upkeep::{Holding, Report, Stored, store_now};
+use crate::write::beside::Job;
 use crate::write::engine::Writer;
 use crate::write::form::{Body, Form};
 use crate::write::host::{Host, offload};
@@ -27,7 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -55,7 +56,7 @@ pub(crate) struct Waiting {
 
 /// An image on its way. Dropping it gives it up.
 pub(crate) struct Running {
-    result: Receiver<Result<Holding>>,
+    result: Job<Result<Stored>>,
     given_up: Arc<AtomicBool>,
     wal_at_start: u64,
     since_ns: u64,
@@ -129,7 +130,8 @@ impl Writer {
             in_file,
         };
         (self.events)(Report::ImageStarted { txid, why }.into());
-        let result = self.in_turn(&AT_WORK, work.run(frozen));
+        // Its thread ends by `given_up`.
+        let result = self.in_turn(&AT_WORK, |_| work.run(frozen));
         if let Some(keeping) = &mut self.keeping {
             let running = Running { result, given_up, wal_at_start: wal_bytes, since_ns };
             keeping.shot = Some(Shot::Running(running));
@@ -153,7 +155,8 @@ impl Writer {
             Ok(image) => {
                 keeping.put_off = 0;
                 let took = Duration::from_nanos(now.saturating_sub(running.since_ns));
-                let report = Report::ImageStored { txid: image.name.max.get(), bytes: image.size, took };
+                let Holding { name, size, .. } = image.file;
+                let report = Report::ImageStored { txid: name.max.get(), bytes: size, took };
                 keeping.upkeep.image_stored(image);
                 (self.events)(report.into());
             }
@@ -187,7 +190,7 @@ struct Exposure {
 }
 
 impl Exposure {
-    async fn run(self, frozen: Frozen) -> Result<Holding> {
+    async fn run(self, frozen: Frozen) -> Result<Stored> {
         let name = FileName { min: Txid::FIRST, max: self.txid };
         let page_size = PageSize::new(self.mark.page_size).map_err(Error::ltx("page size"))?;
         let next = Next {
@@ -204,17 +207,15 @@ impl Exposure {
         let bytes = u64::from(self.mark.commit) * u64::from(self.mark.page_size);
         let checked = Checked { frozen, expected: self.mark.rolling, given_up: self.given_up.clone() };
         let (host, dir) = (self.host.clone(), self.dir.clone());
-        let size = if bytes <= self.in_file {
-            let path = dir.join("image.ltx");
-            let file = path.clone();
-            let body = offload(&*host, move || to_file(checked, &header, &file, &dir, &self.form)).await?;
-            let size = body.size();
-            let sent =
-                send(self.store.clone(), Parcel { key, body, options }, None, self.clock.clone(), host, None)
-                    .await;
+        let (size, sha256) = if bytes <= self.in_file {
             // Not needed again: a repetition makes a newer one.
-            let _ = fs::remove_file(&path);
-            sent.map(|_| size)?
+            let scrap = Scrap(dir.join("image.ltx"));
+            let file = scrap.0.clone();
+            let body = offload(&*host, move || to_file(checked, &header, &file, &dir, &self.form)).await?;
+            let (size, sha256) = (body.size(), body.sha256());
+            send(self.store.clone(), Parcel { key, body, options }, None, self.clock.clone(), host, None)
+                .await?;
+            (size, sha256)
         } else {
             let (factory, asked) = image::passes();
             let bound = bytes + bytes / 128 + (64 << 10) + u64::from(self.mark.commit) * 40;
@@ -233,13 +234,23 @@ impl Exposure {
             let encoded = encoded.await.unwrap_or(Err(Error::Stopped));
             // Why the encoder ended says more than that the stream broke.
             match (sent, encoded) {
-                (Ok(_), encoded) => encoded?,
+                // Which of several passes it was nobody knows.
+                (Ok(_), encoded) => (encoded?, None),
                 (Err(_), Err(e)) => return Err(e),
                 (Err(e), Ok(_)) => return Err(e.into()),
             }
         };
         let time_ms = store_now(&self.store, &*self.clock);
-        Ok(Holding { level: Level::SNAPSHOT, name, size, time_ms })
+        Ok(Stored { file: Holding { level: Level::SNAPSHOT, name, size, time_ms }, sha256 })
+    }
+}
+
+/// A file that goes with the work that made it.
+struct Scrap(PathBuf);
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -8,7 +8,8 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::state::Mark;
 use crate::table::PageTable;
-use crate::write::form::{self, Plain};
+use crate::write::digesting;
+use crate::write::form::Plain;
 use ltx::checksum::{self, Rolling};
 use ltx::{Decoder, Encoder, Extension, Header, PageEncoding, PageSize, Txid};
 use sqlite_tail::Position;
@@ -78,10 +79,10 @@ pub(crate) fn stage(
     let rolling = if before.rolling == 0 { 0 } else { rolling.value() };
     let header = next.header(page_size, commit, rolling);
     let mut encoder =
-        Encoder::new(form::create(path)?, header, PageEncoding::Frame).map_err(Error::ltx(&place))?;
+        Encoder::new(digesting::create(path)?, header, PageEncoding::Frame).map_err(Error::ltx(&place))?;
     pages.for_each(&mut fill, |pgno, page| encoder.page(pgno, page).map_err(Error::ltx(&place)))?;
     let (writer, _) = encoder.finish().map_err(Error::ltx(&place))?;
-    let staged = form::finish(writer, path)?;
+    let staged = digesting::finish(writer, path)?;
     let mark = Mark {
         page_size: before.page_size,
         commit,
