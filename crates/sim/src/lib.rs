@@ -10,8 +10,10 @@
 
 pub mod application;
 pub mod disk;
+mod entropy;
 mod frugal;
 pub mod interloper;
+mod key;
 pub mod network;
 pub mod oracle;
 pub mod pod;

@@ -1,9 +1,10 @@
 //! A pod: the start that claims and restores, as `restore init` does, and the sidecar that inherits the claim.
 
 use crate::interloper::SimClock;
+use crate::key::Key;
 use crate::network::Network;
 use crate::volume::Volume;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clock::{ManualClock, SeededIds};
 use sqlite_replica::{
     Basis, Catalogue, Claim, Claimant, Claiming, Class, Config, Error, Event, Identity, Policy, Progress,
@@ -25,6 +26,8 @@ pub struct Around {
     pub ids: Arc<SeededIds>,
     /// Runs restores, which use threads.
     pub runtime: Runtime,
+    /// In which form the replica is.
+    pub key: Key,
 }
 
 /// One pod on a volume.
@@ -42,6 +45,8 @@ pub struct Pod {
     pub fenced: bool,
     /// It refuses to write.
     pub refused: bool,
+    /// It was fenced before this step.
+    silent: bool,
 }
 
 /// Upkeep that has something to do within the minutes of a simulation.
@@ -88,7 +93,8 @@ pub fn restore_to(store: &Store, around: &Around, out: &Path, txid: Option<u64>)
         let catalogue = Catalogue::load(store).await?;
         let plan = RestorePlan::new(&catalogue, txid.and_then(ltx::Txid::new))?;
         let progress = Arc::new(Progress::default());
-        restore(store, &plan, out, &RestoreOptions::default(), progress).await.map(drop)
+        let options = RestoreOptions { identities: around.key.identities(), ..RestoreOptions::default() };
+        restore(store, &plan, out, &options, progress).await.map(drop)
     })
 }
 
@@ -103,7 +109,7 @@ impl Pod {
             identity: &identity,
             clock: &*around.clock,
             ids: &*around.ids,
-            protection: &seal::Protection::Plain,
+            protection: &around.key.protection(),
         };
         let database = volume.database();
         let claim = |basis| around.runtime.block_on(claimant.claim(&database, basis));
@@ -144,6 +150,7 @@ impl Pod {
             stop,
             fenced: false,
             refused: false,
+            silent: false,
         };
         Ok(Started::Up(Box::new(pod)))
     }
@@ -182,7 +189,7 @@ impl Pod {
             convert_to_wal: false,
             upkeep: Some(hasty()),
             claim: Claiming::Inherited(self.claim),
-            protection: seal::Protection::Plain,
+            protection: around.key.protection(),
             l0_retention: Duration::from_secs(300),
         };
         let events = self.events.clone();
@@ -260,6 +267,14 @@ impl Pod {
     /// The sidecar is gone; what it sent may still arrive.
     pub fn kill(&mut self) {
         self.writer = None;
+    }
+
+    /// Its requests since the last question, for the trace. Who has lost its claim makes none any more (P4).
+    pub fn take_requests(&mut self) -> Result<String> {
+        let requests = self.network.take_log();
+        ensure!(!self.silent || requests.is_empty(), "P4: a writer that lost its claim sends {requests:?}");
+        self.silent = self.fenced;
+        Ok(requests.join(", "))
     }
 
     /// What the writer said since the last question.

@@ -1,11 +1,14 @@
 //! The order of events: one step after the other, drawn from the seed, written down, checked.
 
+mod content;
 mod crash;
 mod history;
 mod judge;
 mod step;
 
 use crate::disk;
+use crate::entropy;
+use crate::key::Key;
 use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::pod::{Around, Pod, client};
@@ -22,6 +25,9 @@ use testkit::rng::Rng;
 
 /// Pods, volumes and machines there are.
 const VOLUMES: usize = 2;
+
+/// Bytes, as the first thread of a process has them.
+const STACK: usize = 8 << 20;
 
 /// What a simulation came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +67,20 @@ pub struct World {
 
 /// Runs `steps` steps of `seed`, then lets everything come to rest and looks at the end.
 pub fn run(seed: u64, steps: u64) -> Outcome {
+    // A thread of its own: what others left in this one (generators of random numbers) is no part of the simulation.
+    let play = std::thread::Builder::new()
+        .name("simulation".into())
+        .stack_size(STACK)
+        .spawn(move || play(seed, steps));
+    match play.expect("a thread can be started").join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn play(seed: u64, steps: u64) -> Outcome {
     crate::sqlite::seed(seed);
+    entropy::begin(seed);
     let mut world = match World::new(seed) {
         Ok(world) => world,
         Err(error) => return Outcome { failure: Some(format!("{error:#}")), ..Outcome::default() },
@@ -103,6 +122,7 @@ impl World {
             clock: Arc::new(ManualClock::at(start_ms)),
             ids: Arc::new(SeededIds::new(rng.next_u64())),
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build()?,
+            key: Key::of(seed),
         };
         let healthy = client(&Network::healthy(bucket.clone()), &around);
         let trouble = *rng.pick(&[0, 6, 25]);
@@ -124,7 +144,11 @@ impl World {
             resting: false,
             calm: 0,
         };
-        world.say(format!("weak store: {weak}, one request in {trouble} fails"));
+        let sealed = world.around.key.seals();
+        world.say(format!("weak store: {weak}, one request in {trouble} fails, sealed: {sealed}"));
+        if sealed {
+            world.count("sealed worlds");
+        }
         Ok(world)
     }
 

@@ -1,8 +1,10 @@
 //! The numbered objects as they appear: no number has two contents, no writer goes on behind a newer claim (P4).
 
-use anyhow::{Result, ensure};
-use ltx::{Decoder, Extension};
-use std::collections::{BTreeMap, BTreeSet};
+use super::content::{Content, content, must_be_sealed};
+use crate::key::Key;
+use anyhow::{Context, Result, ensure};
+use ltx::Extension;
+use std::collections::BTreeMap;
 use store::ObjectStore;
 
 /// The first image of a replica.
@@ -17,7 +19,7 @@ pub(super) struct History {
 
 impl History {
     /// Looks at what is new in the bucket.
-    pub(super) async fn look(&mut self, bucket: &dyn ObjectStore) -> Result<()> {
+    pub(super) async fn look(&mut self, bucket: &dyn ObjectStore, key: &Key) -> Result<()> {
         // TXID 1 is the first image, a snapshot; all others are of level 0.
         let mut objects = bucket.list_page(FIRST, None, usize::MAX).await?.objects;
         objects.extend(bucket.list_page("0000/", None, usize::MAX).await?.objects);
@@ -30,14 +32,9 @@ impl History {
                 continue;
             }
             let bytes = bucket.get(&object.key, None).await?.bytes().await?;
-            let mut decoder = Decoder::new(&bytes[..])?;
-            let stamp = Extension::from_reserved(&decoder.header().reserved);
-            let mut page = vec![0; decoder.header().page_size.bytes()];
-            let commit = decoder.header().commit;
-            let mut pages = BTreeSet::new();
-            while let Some(pgno) = decoder.next_page(&mut page)? {
-                pages.insert(pgno);
-            }
+            let Content { header, pages } = content(&bytes, key).with_context(|| object.key.clone())?;
+            let stamp = Extension::from_reserved(&header.reserved);
+            let commit = header.commit;
             // The file behind the first image has no pages either: it is no claim, or a claim by somebody else.
             let claim =
                 txid > 2 && pages.is_empty() && commit == self.files.get(&(txid - 1)).map_or(0, |f| f.3);
@@ -57,6 +54,16 @@ impl History {
                 "P4: TXID {txid} has epoch {epoch}, before it there is {before} (claim: {claim})"
             );
             ensure!(after.is_none(), "P4: TXID {txid} was created behind {after:?}");
+        }
+        Ok(())
+    }
+
+    /// Nothing with pages lies there in plain text if it is to be sealed, in whatever level.
+    pub(super) async fn secrets(bucket: &dyn ObjectStore, key: &Key) -> Result<()> {
+        let objects = bucket.list_page("", None, usize::MAX).await?.objects;
+        for object in objects.iter().filter(|object| object.key.ends_with(".ltx")) {
+            let bytes = bucket.get(&object.key, None).await?.bytes().await?;
+            ensure!(!must_be_sealed(&bytes, key), "{} is in plain text in a sealed replica", object.key);
         }
         Ok(())
     }

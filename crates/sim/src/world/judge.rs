@@ -1,14 +1,20 @@
 //! What must be true after a step, after a restore, and when everything has come to rest.
 
 use super::World;
+use super::history::History;
 use crate::disk;
 use crate::network::Fate;
 use crate::oracle::State;
 use crate::pod::{Around, restore_to};
 use crate::volume::Volume;
 use anyhow::{Context, Result, ensure};
+use clock::Clock;
 use futures::future::FutureExt;
-use sqlite_replica::{Catalogue, Event, Holdings, Proven, Report, points};
+use sqlite_replica::{
+    By, Catalogue, Event, Holdings, How, Progress, Proven, Report, RestoreOptions, VerifyOptions, points,
+    verify,
+};
+use std::sync::Arc;
 
 /// Passes after which a healthy world has come to rest.
 const REST: u32 = 200;
@@ -48,6 +54,14 @@ impl World {
                 Event::Upkeep(Report::Failed { what, error, .. }) if error.contains("by its guard") => {
                     anyhow::bail!("P3: {what}: {error}")
                 }
+                // Nobody damages anything here.
+                Event::Upkeep(Report::Verified { ok: false, finding, .. }) => {
+                    anyhow::bail!("P6: a check finds {}", finding.unwrap_or_default())
+                }
+                Event::Upkeep(Report::Verified { how, .. }) => self.count(match how {
+                    How::Bytes => "checks of bytes",
+                    _ => "checks of names",
+                }),
                 Event::Upkeep(Report::Pruned { deleted, .. }) if deleted > 0 => self.count("prunings"),
                 Event::Upkeep(Report::Compacted { .. }) => self.count("merges"),
                 Event::ImageStarted { why, .. } => self.say(format!("  image: {why}")),
@@ -89,7 +103,27 @@ impl World {
             ensure!(state.is_some(), "P3: the proven point {proven} is gone");
             self.count("restores of a proven point");
         }
+        if restored.is_some() && self.around.key.seals() && self.rng.one_in(2) {
+            self.prove()?;
+        }
         Ok(format!("a restore gives state {restored:?}"))
+    }
+
+    /// Somebody with the identity verifies what no pod can open, and records it.
+    fn prove(&mut self) -> Result<()> {
+        let restore =
+            RestoreOptions { identities: self.around.key.identities(), ..RestoreOptions::default() };
+        let scratch = self.scratch.path().to_owned();
+        let options = VerifyOptions { all: true, full: false, scratch, restore };
+        let Around { runtime, clock, .. } = &self.around;
+        let progress = Arc::new(Progress::default());
+        let found = runtime.block_on(verify(&self.healthy, &options, &progress)).context("verify")?;
+        ensure!(found.ok, "P1: the replica is found damaged: {:?}", found.findings);
+        let through = found.provable.context("P1: nothing is provable")?.parse()?;
+        runtime
+            .block_on(Proven::new(through, clock.unix_ms(), By::Verify, found.how).announce(&self.healthy))?;
+        self.count("proofs from outside");
+        Ok(())
     }
 
     /// Up to where somebody has read the replica back, if a file ends there still: a later proof that is not noted yet lets level 0
@@ -146,7 +180,8 @@ impl World {
             pod.network.deliver(Fate::Answered);
             let head = self.volumes[volume].head;
             self.look(volume, head)?;
-            self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")?;
+            let key = &self.around.key;
+            self.history.look(&*self.bucket, key).now_or_never().expect("memory answers at once")?;
             self.around.clock.advance_ms(5_000);
             self.date.advance_ms(5_000);
             let restored = self.state_of(None)?;
@@ -175,7 +210,8 @@ impl World {
             self.pods[volume].as_ref().expect("it is up").network.deliver(Fate::Answered);
             self.look(volume, head)?;
             self.levels()?;
-            self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")?;
+            let key = &self.around.key;
+            self.history.look(&*self.bucket, key).now_or_never().expect("memory answers at once")?;
             // Shorter than what a writer takes for a pause.
             self.around.clock.advance_ms(1_500);
             self.date.advance_ms(1_500);
@@ -184,6 +220,7 @@ impl World {
                 self.say(format!("later: {what}"));
             }
         }
-        Ok(())
+        let secrets = History::secrets(&*self.bucket, &self.around.key);
+        secrets.now_or_never().expect("memory answers at once")
     }
 }

@@ -22,7 +22,7 @@ impl World {
             _ if self.pods[volume].is_none() => self.start(volume)?,
             0..=39 => self.application(volume)?,
             40..=71 => self.writer(volume)?,
-            72..=81 => self.deliver(volume),
+            72..=81 => self.deliver(volume)?,
             82..=88 => self.time(),
             89..=91 => self.restore()?,
             92..=94 => self.arm(volume),
@@ -42,7 +42,8 @@ impl World {
         self.look(volume, heads[volume])?;
         self.bury(&heads)?;
         self.levels()?;
-        self.history.look(&*self.bucket).now_or_never().expect("memory answers at once")
+        let key = &self.around.key;
+        self.history.look(&*self.bucket, key).now_or_never().expect("memory answers at once")
     }
 
     /// What happens next, of a hundred. While it is calm nobody dies and the writer gets most of the time: upkeep needs some.
@@ -128,7 +129,7 @@ impl World {
             (self.volumes[volume], self.oracle) = (here, oracle);
             (what, Vec::new())
         };
-        let requests = self.pods[volume].as_ref().expect("looked at above").network.take_log().join(", ");
+        let requests = self.pods[volume].as_mut().expect("looked at above").take_requests()?;
         self.count("passes");
         for line in log {
             self.count("acts during a pass");
@@ -155,15 +156,15 @@ impl World {
         Ok(format!("sidecar {volume} is killed, {pages} pages grow without a frame, state {head:?}"))
     }
 
-    fn deliver(&mut self, volume: usize) -> String {
-        let network = self.pods[volume].as_ref().expect("looked at before").network.clone();
+    fn deliver(&mut self, volume: usize) -> Result<String> {
         let fate = match self.rng.below(10) {
             0 => Fate::Unheard,
             1 => Fate::Unanswered,
             _ => Fate::Answered,
         };
-        network.deliver(fate);
-        format!("network {volume}: {}", network.take_log().join(", "))
+        let pod = self.pods[volume].as_mut().expect("looked at before");
+        pod.network.deliver(fate);
+        Ok(format!("network {volume}: {}", pod.take_requests()?))
     }
 
     /// A PUT of somebody who is dead arrives.
@@ -175,7 +176,10 @@ impl World {
         let done = self.strays.swap_remove(at).now_or_never();
         assert!(done.is_some(), "a simulated request is answered within one poll");
         self.count("strays");
-        "a PUT of a dead process arrives".into()
+        // A dead sidecar had the connection of the pod that lives on.
+        let requests: Vec<String> =
+            self.pods.iter().flatten().flat_map(|pod| pod.network.take_log()).collect();
+        format!("a PUT of a dead process arrives: {}", requests.join(", "))
     }
 
     fn time(&mut self) -> String {
