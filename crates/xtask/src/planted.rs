@@ -85,9 +85,9 @@ fn fails(copy: &Path, target: &Path, (file, name): (&str, &str)) -> Result<Optio
 
 /// The line of the failure, if any seed failed.
 fn simulate(copy: &Path, target: &Path, seeds: u64, steps: u64) -> Result<Option<String>> {
-    // The same directory and flags as always, so that dependencies are not compiled again.
+    // The same directory and flags as for the tests, so that dependencies are not compiled again; it comes with the tests of its package.
     let built = Command::new("cargo")
-        .args(["build", "--quiet", "--workspace", "--bin", "sim"])
+        .args(["test", "--quiet", "--workspace", "--test", "seeds", "--no-run"])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", target)
         .output()?;

@@ -68,7 +68,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "ignore-the-salts",
-        what: "after a downtime any frame at our offset proves that the WAL is the same",
+        what: "after a downtime whatever frame lies at our offset is the one that was copied last, of whichever WAL it is",
         edits: &[
             (
                 "crates/sqlite-tail/src/tail/resume.rs",
@@ -76,15 +76,21 @@ pub(crate) const BUGS: &[Bug] = &[
             return unproven(\"the wal was restarted\");
         }
         if at.salts() == (0, 0) {",
-                "        let at = Position { salt1: index.salt1, salt2: index.salt2, ..at };
+                "        let mut at = match at.frame {
+            1.. => Position { salt1: index.salt1, salt2: index.salt2, ..at },
+            0 => at,
+        };
+        if index.salts() != at.salts() {
+            return unproven(\"the wal was restarted\");
+        }
         if at.salts() == (0, 0) {",
             ),
             (
                 "crates/sqlite-tail/src/tail/resume.rs",
                 "let same = (frame.salt1, frame.salt2) == at.salts()
-                && frame.checksum",
-                "let same = (frame.salt1, frame.salt2) == at.salts()
-                || frame.checksum",
+                && frame.checksum == Checksum { s1: at.cksum1, s2: at.cksum2 };",
+                "let same = (frame.salt1, frame.salt2) == at.salts();
+            Checksum { s1: at.cksum1, s2: at.cksum2 } = frame.checksum;",
             ),
         ],
         test: None,
@@ -173,7 +179,7 @@ pub(crate) const BUGS: &[Bug] = &[
             "record.mark = ground.tabulated.then_some(mark);",
             "record.mark = Some(mark);",
         )],
-        test: None,
+        test: Some(("round_trip", "p2_a_claim_that_was_cut_off_before_its_image_leaves_no_mark")),
     },
     Bug {
         name: "ignore-a-shrink",
@@ -229,5 +235,41 @@ pub(crate) const BUGS: &[Bug] = &[
             "",
         )],
         test: None,
+    },
+    Bug {
+        name: "work-goes-on",
+        what: "what upkeep has under way is finished by a writer that lost its claim",
+        edits: &[("crates/sqlite-replica/src/write/beside.rs", "        self.leash.0.abort();\n", "")],
+        test: Some(("under_way", "p4_a_merge_that_has_begun_ends_with_the_claim")),
+    },
+    Bug {
+        name: "forget-the-meanwhile",
+        what: "a file that was stored while the replica was listed counts as lost",
+        edits: &[(
+            "crates/sqlite-replica/src/upkeep/outcome.rs",
+            "            if !fresh.contains(&file) {",
+            "            if fresh.contains(&file) {",
+        )],
+        test: None,
+    },
+    Bug {
+        name: "size-of-the-repetition",
+        what: "a sealed file that met itself counts with the size of the second sealing",
+        edits: &[(
+            "crates/sqlite-replica/src/upkeep/merge.rs",
+            "if !sent?.anew && is_sealed {",
+            "if !sent?.anew && !is_sealed {",
+        )],
+        test: Some(("sealed_digests", "p6_a_merge_that_meets_itself_is_no_damage")),
+    },
+    Bug {
+        name: "believe-any-digest",
+        what: "what the store gives back is read and not compared",
+        edits: &[(
+            "crates/sqlite-replica/src/upkeep/remote.rs",
+            "if hex::encode(digest.finalize()) != expected {",
+            "if hex::encode(digest.finalize()).is_empty() && !expected.is_empty() {",
+        )],
+        test: Some(("sealed_digests", "p1_a_flipped_byte_in_an_older_sealed_object_is_named_and_bridged")),
     },
 ];
