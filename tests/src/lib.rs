@@ -11,6 +11,7 @@ pub mod http;
 mod outcome;
 mod place;
 pub mod pod;
+pub mod prometheus;
 pub mod rclone;
 pub mod servers;
 mod streamer;

@@ -18,14 +18,21 @@ pub struct Pod<'a> {
     /// Its volume.
     pub volume: Volume,
     scratch: TempDir,
+    prefix: String,
     protects: String,
 }
 
 impl<'a> Pod<'a> {
     /// A pod with an empty volume; `protects` is what its description says beside names and places.
     pub fn new(place: &'a Place, protects: &str) -> Pod<'a> {
+        Pod::at(place, "web", protects)
+    }
+
+    /// The same with its replicas under another prefix than `web`.
+    pub fn at(place: &'a Place, prefix: &str, protects: &str) -> Pod<'a> {
         let scratch = tempfile::tempdir().expect("a scratch directory");
-        let pod = Pod { place, volume: Volume::new(), scratch, protects: protects.to_owned() };
+        let (prefix, protects) = (prefix.to_owned(), protects.to_owned());
+        let pod = Pod { place, volume: Volume::new(), scratch, prefix, protects };
         fs::write(pod.annotations(), "highwater.dev/debounce=\"1s\"\n").expect("the scratch can be written");
         pod.describe("");
         pod
@@ -35,7 +42,7 @@ impl<'a> Pod<'a> {
     pub fn describe(&self, more: &str) {
         let text = format!(
             "app: web\ncluster: home\nreplica: '{}'\nroot: {}\n{}\n{more}\n",
-            self.place.url("web"),
+            self.place.url(&self.prefix),
             self.volume.path().display(),
             self.protects
         );
@@ -98,8 +105,13 @@ impl<'a> Pod<'a> {
 
     /// The sidecar for databases.
     pub fn streamer(&self) -> Proc {
+        self.streamer_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub fn streamer_with(&self, more: &[&str]) -> Proc {
         let mut command = self.container("wal-streamer", "replicate");
-        command.args(["--listen", "127.0.0.1:0", "--start-jitter", "0s"]);
+        command.args(["--listen", "127.0.0.1:0", "--start-jitter", "0s"]).args(more);
         Proc::start(command)
     }
 
@@ -138,7 +150,7 @@ impl<'a> Pod<'a> {
 
     /// Commits of the tree of the root, claims among them.
     pub fn commits(&self) -> usize {
-        fs::read_dir(self.place.root("web/files/m")).map_or(0, Iterator::count)
+        fs::read_dir(self.place.root(&format!("{}/files/m", self.prefix))).map_or(0, Iterator::count)
     }
 }
 

@@ -4,7 +4,8 @@
 //! counted; a look that cannot be completed gives nothing, so that old numbers age visibly instead of looking fresh (P6).
 
 use crate::Result;
-use crate::catalogue::{Catalogue, clusters, small};
+use crate::catalogue::{Catalogue, small};
+use crate::layout::Name;
 use crate::result::{RunResult, Status, last_run};
 use futures::TryStreamExt;
 use std::collections::BTreeSet;
@@ -26,8 +27,13 @@ pub async fn look(store: &Store, destination: &str) -> Result<Vec<Sample>> {
             Err(error) => return Err(error),
         }
     }
-    for cluster in clusters(store).await? {
-        samples.extend(of_cluster(store, &cluster, destination).await?);
+    for (prefix, cluster) in places(store).await? {
+        if prefix.is_empty() {
+            samples.extend(of_cluster(store, &cluster, destination).await?);
+        } else {
+            let destination = format!("{}/{prefix}", destination.trim_end_matches('/'));
+            samples.extend(of_cluster(&store.scoped(&prefix)?, &cluster, &destination).await?);
+        }
     }
     samples.push(Sample {
         row: &names::EXPORTER_UNREADABLE,
@@ -35,6 +41,21 @@ pub async fn look(store: &Store, destination: &str) -> Result<Vec<Sample>> {
         value: f64::from(unreadable),
     });
     Ok(samples)
+}
+
+/// Prefix and name of every cluster with snapshots, at any depth: whoever looks at a whole bucket sees all of them.
+async fn places(store: &Store) -> Result<BTreeSet<(String, String)>> {
+    let mut found = BTreeSet::new();
+    let mut listing = store.list("", None);
+    while let Some(object) = listing.try_next().await? {
+        let key = object.key.as_str();
+        let starts = std::iter::once(0).chain(key.match_indices('/').map(|(at, _)| at + 1));
+        let named = starts.filter_map(|at| Some((at, Name::parse(&key[at..])?.0.cluster))).next();
+        if let Some((at, cluster)) = named {
+            found.insert((key[..at].trim_end_matches('/').to_owned(), cluster));
+        }
+    }
+    Ok(found)
 }
 
 async fn status_keys(store: &Store) -> Result<BTreeSet<String>> {

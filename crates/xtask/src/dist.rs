@@ -29,6 +29,10 @@ fn build(target: Option<&str>, environment: &[(&str, PathBuf)]) -> Result<()> {
         cargo.args(["--target", target]);
     }
     cargo.envs(environment.iter().map(|(name, value)| (*name, value)));
+    // What `--version` and highwater_build_info say.
+    if let Some(revision) = revision() {
+        cargo.env("HIGHWATER_REVISION", revision);
+    }
     crate::tools::run(&mut cargo)?;
     let dir = match target {
         Some(target) => format!("target/{target}/dist"),
@@ -41,6 +45,13 @@ fn build(target: Option<&str>, environment: &[(&str, PathBuf)]) -> Result<()> {
         println!("{}: {:.1} MiB; {version}", path.display(), size as f64 / f64::from(1 << 20));
     }
     Ok(())
+}
+
+/// The commit, with a mark where the tree is not what was committed; `None` outside of a repository.
+fn revision() -> Option<String> {
+    let out = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output().ok()?;
+    let said = String::from_utf8(out.stdout).ok()?.trim().to_owned();
+    (out.status.success() && !said.is_empty()).then_some(said)
 }
 
 /// What the binary says of itself, or why it could not be asked.

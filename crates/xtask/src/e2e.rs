@@ -14,9 +14,10 @@ mod ledger;
 mod network;
 mod notes;
 mod probe;
+mod store;
 mod whole_pod;
 
-use crate::tools::{go_program, has, install};
+use crate::tools::{MINIO, go_program, has, install};
 use anyhow::{Context, Result, ensure};
 use cluster::Cluster;
 use kubelet::podman;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use store::Kind;
 
 const ONE_DATABASE: &str = "examples/rendered/variants-one-database.yaml";
 const WHOLE_POD: &str = "examples/rendered/variants-database-and-files.yaml";
@@ -36,8 +38,9 @@ const OURS: [(&str, &str); 3] = [
 /// The newest version that the Go toolchain of the tests compiles.
 const POCKETBASE: (&str, &str) = ("github.com/pocketbase/pocketbase/examples/base", "v0.36.8");
 
-/// Runs all scenarios one after another; `shipped`: in the images that `cargo xtask dist` and the Containerfiles make.
-pub(crate) fn run(shipped: bool) -> Result<()> {
+/// Runs all scenarios one after another; `shipped`: in the images that `cargo xtask dist` and the Containerfiles make; `minio`: against that server,
+/// built from its module, instead of the embedded one.
+pub(crate) fn run(shipped: bool, minio: bool) -> Result<()> {
     install(&[("podman", "podman"), ("runc", "runc"), ("ip", "iproute2"), ("age-keygen", "age")]);
     let programs = ["podman", "runc", "ip", "age-keygen"];
     let missing: Vec<&str> = programs.into_iter().filter(|program| !has(program)).collect();
@@ -52,6 +55,16 @@ pub(crate) fn run(shipped: bool) -> Result<()> {
         println!("SKIP e2e in containers (18 scenarios): no network namespaces here: {error:#}");
         return Ok(());
     }
+    let store = if minio {
+        let Some(program) = go_program(MINIO.0, MINIO.1, "minio") else {
+            println!("SKIP e2e in containers against MinIO (18 scenarios): it could not be built");
+            return Ok(());
+        };
+        Kind::Minio(program)
+    } else {
+        Kind::Embedded
+    };
+    println!("e2e against {store}");
     let one = deployment(ONE_DATABASE)?;
     let whole = deployment(WHOLE_POD)?;
     for (image, binary) in OURS {
@@ -63,7 +76,7 @@ pub(crate) fn run(shipped: bool) -> Result<()> {
     }
     let name = format!("ghcr.io/example/hw-app:{}", tag(&[&one], "ghcr.io/example/hw-app")?);
     build(&name, "hw-app", &testkit::procs::bin("hw-app"))?;
-    let mut ledger = ledger::Ledger(Cluster::new(one)?);
+    let mut ledger = ledger::Ledger(Cluster::new(one, store.clone())?);
     let mut passed = ledger.run()?;
     passed += bad_pods::run(&mut ledger.0)?;
     let mut skipped = 0;
@@ -72,7 +85,7 @@ pub(crate) fn run(shipped: bool) -> Result<()> {
             let name =
                 format!("ghcr.io/example/pocketbase:{}", tag(&[&whole], "ghcr.io/example/pocketbase")?);
             build(&name, "pocketbase", &path)?;
-            passed += whole_pod::WholePod(Cluster::new(whole)?).run(shipped)?;
+            passed += whole_pod::WholePod(Cluster::new(whole, store)?).run(shipped)?;
         }
         None => {
             println!(

@@ -87,6 +87,9 @@ enum Task {
         /// In the images that are shipped (`cargo xtask dist` first), not in those of a debug build
         #[arg(long)]
         shipped: bool,
+        /// Against MinIO, built from its module, not against the embedded S3 server
+        #[arg(long)]
+        minio: bool,
     },
     /// Build the container images from the static binaries, and judge them
     Images,
@@ -112,7 +115,7 @@ fn main() -> ExitCode {
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Planted { only, seeds, steps } => planted::run(only.as_deref(), seeds, steps),
         Task::Dist { arm64 } => dist::run(arm64).map(drop),
-        Task::E2e { shipped } => e2e::run(shipped),
+        Task::E2e { shipped, minio } => e2e::run(shipped, minio),
         Task::Images => images::build(),
         Task::Manifests { lint, .. } if !lint.is_empty() => manifests::lint_files(&lint),
         Task::Manifests { check, full, .. } => manifests::run(check, full),

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything, on a clean machine too. What cannot be had is named, and what it would have proven.
 
-use crate::tools::{self, etcd, go_program, has, install, litestream_vfs};
+use crate::tools::{self, MINIO, etcd, go_program, has, install, litestream_vfs};
 use crate::{dist, e2e, images, manifests};
 use anyhow::Result;
 use std::process::Command;
@@ -11,11 +11,12 @@ const LITESTREAM_VFS: [(&str, &str); 2] =
 /// One of each page encoding; v0.5.6 is not in the module proxy, v0.5.5 is of the same encoding.
 const LITESTREAM: [(&str, &str); 2] =
     [("v0.5.5", "HIGHWATER_LITESTREAM_OLD"), ("latest", "HIGHWATER_LITESTREAM_NEW")];
-/// MinIO publishes no release tags through the module proxy any more; this is its newest version there.
-const MINIO: &str = "v0.0.0-20260212201848-7aac2a2c5b7c";
 
 /// etcd's minor versions beside the distribution's 3.4; from 3.6 on restoring is `etcdutl`'s alone.
 const ETCD: [&str; 2] = ["v3.5.35", "v3.6.16"];
+
+/// The newest version of Task that the Go toolchain of the tests compiles.
+const TASK: (&str, &str) = ("github.com/go-task/task/v3/cmd/task", "v3.44.1");
 
 /// Feature of the end-to-end tests that need other programs or much time.
 const FULL_TIER: &str = "e2e/full";
@@ -73,9 +74,13 @@ pub(crate) fn run(full: bool) -> Result<()> {
                 None => println!("SKIP interoperability with litestream {version}: it could not be built"),
             }
         }
-        match go_program("github.com/minio/minio", MINIO, "minio") {
+        match go_program(MINIO.0, MINIO.1, "minio") {
             Some(path) => drop(tests.env("HIGHWATER_MINIO", path)),
             None => println!("SKIP MinIO: it could not be built"),
+        }
+        match go_program(TASK.0, TASK.1, "task") {
+            Some(path) => drop(tests.env("HIGHWATER_TASK", path)),
+            None => println!("SKIP the Taskfile of docs/gitops.md: `task` could not be built"),
         }
         if has("garage") {
             tests.env("HIGHWATER_GARAGE", "garage");
@@ -119,7 +124,8 @@ pub(crate) fn run(full: bool) -> Result<()> {
                 Ok(())
             }
         };
-        let ran = e2e::run(matches!(is_static, Ok(true)));
+        let shipped = matches!(is_static, Ok(true));
+        let ran = e2e::run(shipped, false).and(e2e::run(shipped, true));
         tested = tested.and(is_static.map(drop)).and(judged).and(ran);
     } else {
         println!("SKIP (only with --full): static binaries, images, pods in containers, the Kyverno CLI");

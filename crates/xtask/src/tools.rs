@@ -86,6 +86,9 @@ pub(crate) fn litestream_vfs(version: &str) -> Option<PathBuf> {
     library.canonicalize().ok()
 }
 
+/// MinIO publishes no release tags through the module proxy any more; this is its newest version there.
+pub(crate) const MINIO: (&str, &str) = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c");
+
 /// A Go program at a version, built from its module; `None` if it cannot be had.
 pub(crate) fn go_program(module: &str, version: &str, name: &str) -> Option<PathBuf> {
     let dir = cache().join(format!("{name}-{version}"));
@@ -128,7 +131,8 @@ pub(crate) fn go_program_in_place(module: &str, version: &str, package: &str, na
         let program = dir.canonicalize().ok()?.join(name);
         println!("building {name} {version}");
         let status = Command::new("go")
-            .args(["build", "-o"])
+            // A module's archive holds the list of its vendored packages and not the packages.
+            .args(["build", "-mod=readonly", "-o"])
             .arg(&program)
             .arg(package)
             .current_dir(sources)

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Module, version, and the files in it.
-const FILES: [(&str, &str, &[&str]); 4] = [
+const FILES: [(&str, &str, &[&str]); 6] = [
     (
         "github.com/prometheus-operator/prometheus-operator",
         "v0.85.0",
@@ -38,6 +38,20 @@ const FILES: [(&str, &str, &[&str]); 4] = [
         "github.com/cilium/cilium",
         "v1.20.2",
         &["pkg/k8s/apis/cilium.io/client/crds/v2/ciliumclusterwidenetworkpolicies.yaml"],
+    ),
+    // Newer versions are in the module mirror, but not in its checksum database.
+    (
+        "sigs.k8s.io/secrets-store-csi-driver",
+        "v1.4.8",
+        &["config/crd/bases/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml"],
+    ),
+    // What Talos itself installs, as its own test compares it.
+    (
+        "github.com/siderolabs/talos",
+        "v1.11.5",
+        &[
+            "internal/app/machined/pkg/controllers/k8s/internal/k8stemplates/testdata/talos-service-account-crd.yaml",
+        ],
     ),
 ];
 /// Module with Go types only, its package, and the version: the newest that the Go toolchain of the tests compiles.

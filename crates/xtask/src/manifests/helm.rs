@@ -3,14 +3,19 @@
 use super::{Rendered, Report, go_tool, output, render, yaml};
 use anyhow::Result;
 use std::fs::read_dir;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.19.5");
 
+/// Helm, if it is to be had; absolute where it was built here.
+pub(super) fn program() -> Option<PathBuf> {
+    go_tool("helm", HELM.0, HELM.1)
+}
+
 /// Renders `helm/app` with its configuration; every file below `helm/bad` must be refused with the words in its first line.
 pub(super) fn judge(check: bool, report: &mut Report) -> Result<Vec<Rendered>> {
-    let Some(helm) = go_tool("helm", HELM.0, HELM.1) else {
+    let Some(helm) = program() else {
         report.skip("helm: not installed and could not be built; the charts were not rendered");
         return Ok(Vec::new());
     };

@@ -10,6 +10,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const OURS: [&str; 3] = ["restore-state", "config-syncer", "wal-streamer"];
+/// A registry that can never exist.
+pub(super) const PLACEHOLDER: &str = "registry.example/highwater";
 const SIDECARS: [&str; 2] = ["config-syncer", "wal-streamer"];
 
 /// Lints all objects of a build.

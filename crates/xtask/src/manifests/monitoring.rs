@@ -2,15 +2,19 @@
 
 use super::generate::COMPONENTS;
 use super::{Report, dashboard, output};
-use crate::tools::has;
+use crate::tools::{go_program_in_place, has};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 use std::process::Command;
 
+/// VictoriaMetrics' evaluator: module, version, package.
+const VMALERT: (&str, &str, &str) =
+    ("github.com/VictoriaMetrics/VictoriaMetrics", "v1.102.0", "./app/vmalert");
+
 /// Checks syntax and tests of the rules, syntax of the dashboard, names of metrics, and that every alert has its runbook.
-pub(super) fn judge(report: &mut Report) -> Result<()> {
+pub(super) fn judge(full: bool, report: &mut Report) -> Result<()> {
     let rules = read_to_string(format!("{COMPONENTS}/monitoring/rules.yaml"))?;
     let board = read_to_string(format!("{COMPONENTS}/monitoring/dashboard.yaml"))?;
     let expressions = dashboard::expressions(&board)?;
@@ -21,6 +25,7 @@ pub(super) fn judge(report: &mut Report) -> Result<()> {
             "promtool: not installed (package prometheus); neither alert rules nor their tests were run",
         );
     }
+    vmalert(full, report)?;
     runbooks(&rules, report)?;
 
     let known = exported(Path::new("crates"))?;
@@ -69,6 +74,27 @@ fn promtool(expressions: &[String], report: &mut Report) -> Result<()> {
             tests.len(),
             expressions.len()
         ));
+    }
+    Ok(())
+}
+
+/// The rules as the other evaluator reads them, with every template of their texts.
+fn vmalert(full: bool, report: &mut Report) -> Result<()> {
+    let program = if has("vmalert") {
+        Some("vmalert".into())
+    } else {
+        full.then(|| go_program_in_place(VMALERT.0, VMALERT.1, VMALERT.2, "vmalert")).flatten()
+    };
+    let Some(program) = program else {
+        report.skip(format!(
+            "vmalert {}: the full tier builds it; the rules were not read as MetricsQL",
+            VMALERT.1
+        ));
+        return Ok(());
+    };
+    let rule = format!("-rule={COMPONENTS}/monitoring/rules.yaml");
+    if output(Command::new(program).args(["-dryRun", &rule]), "vmalert -dryRun", report)?.is_some() {
+        report.pass("vmalert: rules read as MetricsQL");
     }
     Ok(())
 }

@@ -25,7 +25,8 @@ pub(super) fn kustomize() -> Option<Vec<String>> {
     has("kubectl").then(|| vec!["kubectl".into(), "kustomize".into()])
 }
 
-fn build(kustomize: &[String], dir: &Path, report: &mut Report) -> Result<Option<String>> {
+/// One folder, rendered; `None` with the complaint in the report.
+pub(super) fn build(kustomize: &[String], dir: &Path, report: &mut Report) -> Result<Option<String>> {
     let mut command = Command::new(&kustomize[0]);
     command.args(&kustomize[1..]).arg(dir);
     output(&mut command, &dir.display().to_string(), report)
@@ -72,7 +73,8 @@ pub(super) fn all(kustomize: &[String], check: bool, report: &mut Report) -> Res
     Ok(rendered)
 }
 
-fn add(rendered: &mut Vec<Rendered>, origin: &str, out: &str) -> Result<()> {
+/// The documents of `out`, from `origin`.
+pub(super) fn add(rendered: &mut Vec<Rendered>, origin: &str, out: &str) -> Result<()> {
     let documents = yaml::documents(out).with_context(|| origin.to_owned())?;
     rendered.extend(documents.into_iter().map(|value| Rendered { origin: origin.to_owned(), value }));
     Ok(())
@@ -140,13 +142,18 @@ fn images(dir: &Path, kustomization: &str, report: &mut Report) {
 }
 
 /// What comes of a HelmRelease, and the HelmReleases themselves.
-struct Released {
-    rendered: String,
-    releases: String,
+pub(super) struct Released {
+    pub(super) rendered: String,
+    pub(super) releases: String,
 }
 
 /// What Flux and helm-controller do: substitute `variables.env`, render the chart, lay the HelmRelease's patches over its output.
-fn post_render(kustomize: &[String], dir: &Path, out: &str, report: &mut Report) -> Result<Released> {
+pub(super) fn post_render(
+    kustomize: &[String],
+    dir: &Path,
+    out: &str,
+    report: &mut Report,
+) -> Result<Released> {
     let (mut result, mut releases) = (String::new(), String::new());
     let variables = read_to_string(dir.join("variables.env"))?;
     let values: Vec<(&str, &str)> = variables.lines().filter_map(|line| line.split_once('=')).collect();
