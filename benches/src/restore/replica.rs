@@ -145,6 +145,10 @@ impl Replica {
             fs::remove_dir_all(&root)?;
         }
         copy_dir(&self.server.dir().join(Tool::Streamer.name()), &root.join("sqlite").join("source.db"))?;
+        // Listed once: the server reads what it did not write itself for the ETags, which no other store would do.
+        let listed =
+            self.server.client().send("GET", "", &format!("list-type=2&prefix={POD}%2F"), &[], b"")?;
+        ensure!(listed.status == 200, "a listing is answered with {}", listed.status);
         Ok(self.server.url(POD))
     }
 }

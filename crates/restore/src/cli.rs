@@ -163,7 +163,7 @@ pub(crate) struct Sqlite {
     #[arg(long, value_enum, default_value_t = Depth::Quick)]
     pub(crate) integrity: Depth,
     /// Requests in flight
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallelism: u8,
     /// Keep the copy up with the replica; other processes may read it (open it read-only)
     #[arg(long, conflicts_with_all = ["txid", "timestamp", "dry_run", "if_not_exists", "if_replica_exists"])]

@@ -74,14 +74,12 @@ pub(crate) async fn run(args: Sqlite, identities: Option<Arc<Identities>>) -> Re
         (None, Some(txid)) => Goal::Txid(txid),
         (None, None) => Goal::Newest,
     };
-    if !args.dry_run && !args.follow {
-        options.descent = Descent::of(&store, &catalogue).await.unwrap_or_else(|error| {
-            tracing::info!(%error, "what the file descends from cannot be noted");
-            None
-        });
-    }
+    let noted = (!args.dry_run && !args.follow).then(|| catalogue.clone());
     let mut recovery = Recovery::new(&store, catalogue, args.latest_valid);
-    let way = recovery.way(goal).await?;
+    // One asks nothing that the other needs, and a store may be far away.
+    let (descent, way) = tokio::join!(descent(&store, noted), recovery.way(goal));
+    options.descent = descent;
+    let way = way?;
     if args.dry_run {
         show(&args, &way);
         return Ok(Exit::Done);
@@ -115,6 +113,14 @@ pub(crate) async fn run(args: Sqlite, identities: Option<Arc<Identities>>) -> Re
         return follow::follow(&args, Follower::new(&store, &args.output, at, options.clone())?).await;
     }
     Ok(Exit::Done)
+}
+
+/// What the file will descend from, to be noted beside it.
+async fn descent(store: &Store, catalogue: Option<Catalogue>) -> Option<Descent> {
+    Descent::of(store, catalogue?).await.unwrap_or_else(|error| {
+        tracing::info!(%error, "what the file descends from cannot be noted");
+        None
+    })
 }
 
 /// Litestream 0.3 generations.

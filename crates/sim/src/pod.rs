@@ -169,7 +169,7 @@ impl Pod {
         }
         restore_to(healthy, around, &database, Some(claim.txid)).context("restore at the start of a pod")?;
         crate::disk::restored(volume.disk, "app.db");
-        claimant.restored(&database).context("prove what was restored")?;
+        claimant.restored(&database, None).context("prove what was restored")?;
         Ok(())
     }
 

@@ -80,8 +80,8 @@ pub(crate) struct Origin {
 
 impl Descent {
     /// Of a replica that was listed; `None` if its newest file is not one of ours, so that nothing could be said of it later.
-    pub async fn of(store: &Store, catalogue: &Catalogue) -> Result<Option<Descent>> {
-        let Remote { lineage, newest, stamp } = look_at(store, catalogue.clone(), None, None).await?.remote;
+    pub async fn of(store: &Store, catalogue: Catalogue) -> Result<Option<Descent>> {
+        let Remote { lineage, newest, stamp } = look_at(store, catalogue, None, None).await?.remote;
         let descent = lineage.zip(newest).zip(stamp);
         let descent = descent.map(|((lineage, newest), stamp)| Descent { lineage, newest, stamp });
         Ok(descent.filter(|descent| descent.stamp.lineage == descent.lineage))

@@ -1,5 +1,6 @@
 //! From a replica back to a database file: what can be restored, how, and the doing of it.
 
+mod ahead;
 mod below;
 mod budget;
 mod drill;
@@ -17,6 +18,7 @@ mod points;
 mod proof;
 mod recover;
 mod replay;
+mod run;
 mod sealed;
 mod target;
 mod unopened;

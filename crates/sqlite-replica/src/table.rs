@@ -39,6 +39,43 @@ impl PageTable {
         Ok(PageTable { file, path: path.to_owned(), pages: (len / 8) as u32 })
     }
 
+    /// A table of `pages` absent pages, to be filled in any order with [`PageTable::put`].
+    pub(crate) fn scattered(path: &Path, pages: u32) -> Result<PageTable> {
+        let mut table = PageTable::open(path)?;
+        table.truncate(0)?;
+        table.file.set_len(u64::from(pages) * 8).map_err(Error::io(path, "size the page table"))?;
+        table.pages = pages;
+        Ok(table)
+    }
+
+    /// Sets the checksums of pages from `first` on, which the table has room for.
+    pub(crate) fn put(&self, first: u32, checksums: &[u64]) -> std::io::Result<()> {
+        let bytes: Vec<u8> = checksums.iter().flat_map(|c| c.to_le_bytes()).collect();
+        self.file.write_all_at(&bytes, offset(first))
+    }
+
+    /// Pages it has room for.
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// The checksum of the database that has exactly these pages.
+    pub(crate) fn rolling(&self) -> Result<Rolling> {
+        let mut rolling = Rolling::empty();
+        let (mut from, end) = (0, u64::from(self.pages) * 8);
+        let mut chunk = vec![0; CHUNK];
+        while from < end {
+            let piece = &mut chunk[..(end - from).min(CHUNK as u64) as usize];
+            self.file.read_exact_at(piece, from).map_err(Error::io(&self.path, "read the page table"))?;
+            let (entries, _) = piece.as_chunks();
+            for entry in entries {
+                rolling.replace(None, Some(u64::from_le_bytes(*entry)).filter(|sum| *sum != 0));
+            }
+            from += piece.len() as u64;
+        }
+        Ok(rolling)
+    }
+
     /// Checksum of a page, `None` if the replica does not have it.
     pub(crate) fn get(&self, pgno: u32) -> Result<Option<u64>> {
         if pgno > self.pages {
@@ -53,9 +90,7 @@ impl PageTable {
 
     /// Sets the checksum of a page.
     pub(crate) fn set(&mut self, pgno: u32, checksum: u64) -> Result<()> {
-        self.file
-            .write_all_at(&checksum.to_le_bytes(), offset(pgno))
-            .map_err(Error::io(&self.path, "write the page table"))?;
+        self.put(pgno, &[checksum]).map_err(Error::io(&self.path, "write the page table"))?;
         self.pages = self.pages.max(pgno);
         Ok(())
     }
@@ -67,10 +102,7 @@ impl PageTable {
     }
 
     fn set_run(&mut self, first: u32, checksums: &[u64]) -> Result<()> {
-        let bytes: Vec<u8> = checksums.iter().flat_map(|c| c.to_le_bytes()).collect();
-        self.file
-            .write_all_at(&bytes, offset(first))
-            .map_err(Error::io(&self.path, "write the page table"))?;
+        self.put(first, checksums).map_err(Error::io(&self.path, "write the page table"))?;
         self.pages = self.pages.max(first + checksums.len() as u32 - 1);
         Ok(())
     }

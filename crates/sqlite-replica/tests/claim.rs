@@ -6,7 +6,7 @@ use clock::{Clock, ManualClock, SeededIds, SystemClock};
 use rusqlite::Connection;
 use sqlite_replica::{
     Basis, Catalogue, Claim, Claimant, Claiming, Class, Config, Error, Event, Finish, Identity, Integrity,
-    Progress, RestoreOptions, RestorePlan, restore, run, unlock,
+    Progress, RestoreOptions, RestorePlan, Restored, StateDir, restore, run, unlock,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,7 @@ impl Place {
     }
 
     /// What `restore init` does once the file is in place.
-    fn restored(&self, volume: &Volume) -> Result<(), Error> {
+    fn restored(&self, volume: &Volume, tabulated: Option<u64>) -> Result<(), Error> {
         let identity = identity("test");
         let (store, replica) = (&self.store, "memory://test");
         Claimant {
@@ -71,7 +71,7 @@ impl Place {
             ids: &self.ids,
             protection: &seal::Protection::Plain,
         }
-        .restored(&volume.db())
+        .restored(&volume.db(), tabulated)
     }
 
     async fn unlock(&self) -> Claim {
@@ -84,11 +84,11 @@ impl Place {
         all.into_iter().map(|o| (o.key, o.etag)).collect()
     }
 
-    async fn restore(&self, to: &Path, txid: Option<u64>) {
+    async fn restore(&self, to: &Path, txid: Option<u64>) -> Restored {
         let catalogue = Catalogue::load(&self.store).await.unwrap();
         let plan = RestorePlan::new(&catalogue, txid.and_then(ltx::Txid::new)).unwrap();
         let options = RestoreOptions { integrity: Integrity::Full, ..RestoreOptions::default() };
-        restore(&self.store, &plan, to, &options, Arc::new(Progress::default())).await.unwrap();
+        restore(&self.store, &plan, to, &options, Arc::new(Progress::default())).await.unwrap()
     }
 
     async fn restored_rows(&self) -> i64 {
@@ -206,10 +206,10 @@ async fn p4_init_claims_before_it_restores_and_the_old_pod_loses() {
     assert_eq!(place.objects().await, before, "the loser has written nothing");
 
     std::fs::write(new.db(), std::fs::read(old.db()).unwrap()).unwrap();
-    assert_eq!(place.restored(&new).unwrap_err().class(), Class::Damaged, "not the state of the claim");
+    assert_eq!(place.restored(&new, None).unwrap_err().class(), Class::Damaged, "not the state of the claim");
     std::fs::remove_file(new.db()).unwrap();
     place.restore(&new.db(), Some(second.txid)).await;
-    place.restored(&new).unwrap();
+    place.restored(&new, None).unwrap();
     // The application may be faster than its sidecar.
     new.write();
     done(new.sync(&place, Claiming::Inherited(second)).await);
@@ -241,7 +241,7 @@ async fn p4_a_lost_claim_stays_lost_after_a_restart() {
     let claim = place.claim(&volume, Basis::Forced).await.unwrap();
     // Interrupted before the forced state was in place: what is there is not taken for it.
     assert_eq!(place.claim(&volume, Basis::Kept).await.unwrap_err().class(), Class::Refused);
-    place.restored(&volume).unwrap();
+    place.restored(&volume, None).unwrap();
     done(volume.sync(&place, Claiming::Inherited(claim)).await);
     assert_eq!(place.restored_rows().await, 2);
 }
@@ -348,6 +348,26 @@ async fn p4_a_claim_under_another_identity_is_refused() {
     let error = copied.sync(&place, Claiming::Inherited(foreign)).await.unwrap_err();
     assert_eq!(error.class(), Class::Refused, "{error}");
     assert_eq!(place.objects().await, before);
+}
+
+/// What a restore has noted of the pages is believed only if it is the whole file's.
+#[tokio::test]
+async fn p2_a_table_that_is_not_of_the_restored_file_is_made_anew() {
+    let (place, old, new) = (Place::new(), Volume::new(), Volume::new());
+    old.write();
+    done(old.sync(&place, Claiming::ByHand).await);
+    let claim = place.claim(&new, Basis::Restored).await.unwrap();
+    let rolling = place.restore(&new.db(), Some(claim.txid)).await.rolling;
+    let pages: Vec<u8> = std::fs::read(new.db())
+        .unwrap()
+        .chunks(4096)
+        .zip(1..)
+        .flat_map(|(page, pgno)| ltx::checksum::page_checksum(pgno, page).to_le_bytes())
+        .collect();
+    let table = StateDir::path_for(&new.db()).join("pages");
+    std::fs::write(&table, vec![1; pages.len()]).unwrap();
+    place.restored(&new, Some(rolling)).unwrap();
+    assert_eq!(std::fs::read(&table).unwrap(), pages);
 }
 
 /// A store that ignores `If-None-Match` is said to be one, and still refuses the second writer that comes later.

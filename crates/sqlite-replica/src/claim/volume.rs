@@ -139,11 +139,13 @@ impl Claimant<'_> {
         Ok(Claim { lineage: record.lineage, epoch, txid: record.confirmed })
     }
 
-    /// To be called once the file of a claim on [`Basis::Restored`] or [`Basis::Forced`] is in place, before any application opens it: reads it
-    /// once, proves it by the rolling checksum of the claim, and remembers its pages, so that the sidecar finds what was
-    /// committed before it came. Until then the volume counts as one whose start was interrupted. A [`Basis::Forced`]
-    /// state is only taken note of.
-    pub fn restored(&self, database: &Path) -> Result<()> {
+    /// To be called once the file of a claim on [`Basis::Restored`] or [`Basis::Forced`] is in place, before any application opens it: proves it by
+    /// the rolling checksum of the claim, and remembers its pages, so that the sidecar finds what was committed before it came.
+    /// Until then the volume counts as one whose start was interrupted. A [`Basis::Forced`] state is only taken note of.
+    ///
+    /// `tabulated`: the rolling checksum of the pages that a restore has just put together and noted in this volume's table. Without it, or
+    /// if the table is of anything else, the file is read once more.
+    pub fn restored(&self, database: &Path, tabulated: Option<u64>) -> Result<()> {
         let mut state = StateDir::open(&StateDir::path_for(database))?;
         let claimed = |i: &Inherited| i.data == Data::Missing && i.txid > 0;
         let Some((mut record, mut inherited)) =
@@ -157,7 +159,14 @@ impl Claimant<'_> {
             return state.save(record, true);
         }
         let mut table = PageTable::open(&state.table())?;
-        let mark = tabulate(database, &mut table, inherited.timestamp_ms)?;
+        let noted = match tabulated {
+            Some(rolling) => noted(database, &table, rolling, inherited.timestamp_ms)?,
+            None => None,
+        };
+        let mark = match noted {
+            Some(mark) => mark,
+            None => tabulate(database, &mut table, inherited.timestamp_ms)?,
+        };
         // Not known where a foreign writer or a claim of a sealed replica was the newest file; the restore has proven it.
         if inherited.rolling != 0 && mark.rolling != inherited.rolling {
             return Err(Error::Integrity {
@@ -189,13 +198,8 @@ impl Claimant<'_> {
 fn tabulate(database: &Path, table: &mut PageTable, timestamp_ms: i64) -> Result<Mark> {
     let failed = |doing| Error::io(database, doing);
     let file = File::open(database).map_err(failed("open"))?;
-    let mut head = [0; 100];
-    file.read_exact_at(&mut head, 0).map_err(failed("read"))?;
-    let bytes = match u16::from_be_bytes([head[16], head[17]]) {
-        1 => 65_536,
-        bytes => u32::from(bytes),
-    };
-    let page_size = PageSize::new(bytes).map_err(Error::ltx("page size"))?;
+    let page_size = page_size(&file, database)?;
+    let bytes = page_size.get();
     let mut filling = table.fill()?;
     let (mut page, mut pgno) = (vec![0; page_size.bytes()], 0);
     let mut from = BufReader::with_capacity(256 << 10, &file);
@@ -207,6 +211,26 @@ fn tabulate(database: &Path, table: &mut PageTable, timestamp_ms: i64) -> Result
     }
     let rolling = filling.finish()?;
     Ok(Mark { page_size: bytes, commit: pgno, rolling: rolling.value(), timestamp_ms, position: NOWHERE })
+}
+
+/// The same from a table that a restore has filled with the pages of this file; `None` if it is not full of exactly them.
+fn noted(database: &Path, table: &PageTable, rolling: u64, timestamp_ms: i64) -> Result<Option<Mark>> {
+    let file = File::open(database).map_err(Error::io(database, "open"))?;
+    let page_size = page_size(&file, database)?.get();
+    let len = file.metadata().map_err(Error::io(database, "stat"))?.len();
+    let commit = table.pages();
+    let same = len == u64::from(commit) * u64::from(page_size) && table.rolling()?.value() == rolling;
+    Ok(same.then_some(Mark { page_size, commit, rolling, timestamp_ms, position: NOWHERE }))
+}
+
+fn page_size(file: &File, database: &Path) -> Result<PageSize> {
+    let mut head = [0; 100];
+    file.read_exact_at(&mut head, 0).map_err(Error::io(database, "read"))?;
+    let bytes = match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        bytes => u32::from(bytes),
+    };
+    PageSize::new(bytes).map_err(Error::ltx("page size"))
 }
 
 /// The state of the replica's newest file, which is in no WAL.

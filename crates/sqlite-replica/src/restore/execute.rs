@@ -1,33 +1,35 @@
 //! Carries out a restore plan: newest object first, parts of large objects in parallel, every byte proven.
 //!
 //! Every planned object is read whole and its checksum verified (trap 5); a page is written only if no newer object wrote it, so
-//! each byte of the output is written once. Small objects are fetched ahead of their turn within the [`Budget`](super::Budget) (P7).
+//! each byte of the output is written once. Objects are fetched [`Ahead`] of their turn.
 //! Where the newest object carries our rolling checksum, the whole result is compared with it (P2).
 
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::origin::{Content, Descent};
+use crate::restore::ahead::Ahead;
 use crate::restore::budget::Budget;
 use crate::restore::integrity::{self, Integrity};
 use crate::restore::object::{Fetch, Pages, blocking};
 use crate::restore::plan::RestorePlan;
 use crate::restore::proof::Proof;
+use crate::restore::run::Run;
 use crate::restore::target::{Target, parent};
 use crate::state::StateDir;
-use futures::{StreamExt, TryStreamExt};
 use ltx::{Extension, Header};
 use seal::Identities;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Progress, Store};
+use tokio::sync::Semaphore;
 
 /// How to restore.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
     /// Check of the finished file by SQLite.
     pub integrity: Integrity,
-    /// Requests in flight.
+    /// Requests in flight; the [`Budget`] bounds those of all restores.
     pub parallelism: usize,
     /// Memory; shared by restores that run side by side.
     pub budget: Budget,
@@ -35,16 +37,19 @@ pub struct RestoreOptions {
     pub identities: Option<Arc<Identities>>,
     /// The file will be a live database: a note beside it says what it descends from, so that its writer may go on from it.
     pub descent: Option<Descent>,
+    /// The file will be a pod's, whose record is here: what it remembers of every page is written on the way.
+    pub table: Option<PathBuf>,
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
         RestoreOptions {
             integrity: Integrity::Quick,
-            parallelism: 24,
+            parallelism: 64,
             budget: Budget::default(),
             identities: None,
             descent: None,
+            table: None,
         }
     }
 }
@@ -55,6 +60,7 @@ impl RestoreOptions {
             store: store.clone(),
             budget: self.budget.clone(),
             parallelism: self.parallelism,
+            streams: Arc::new(Semaphore::new(self.parallelism)),
             progress,
             identities: self.identities.clone(),
         }
@@ -76,6 +82,9 @@ pub struct Restored {
     pub files: usize,
     /// True if the whole database was compared with the rolling checksum its writer recorded.
     pub proven: bool,
+    /// The rolling checksum of the database.
+    #[serde(skip)]
+    pub rolling: u64,
 }
 
 /// Restores `plan` to `output`, which gets its name only when everything is proven and durable.
@@ -88,15 +97,21 @@ pub async fn restore(
 ) -> Result<Restored> {
     let newest = plan.newest();
     let fetch = options.fetch(store, progress.clone());
+    let ahead = Ahead::begin(&fetch, plan);
     let header = fetch.header(plan).await?;
     let target = match Target::create(output, header.page_size.bytes(), header.commit) {
-        Ok(target) => Arc::new(target),
+        Ok(target) => target,
         Err(full) => {
+            drop(ahead);
             believe(&fetch, newest, output).await?;
             return Err(full);
         }
     };
-    assemble(&fetch, plan, &header, &target).await?;
+    let target = Arc::new(match &options.table {
+        Some(table) => target.remember(table)?,
+        None => target,
+    });
+    assemble(ahead, &header, &target).await?;
     let proven = conclude(&header, target.proof(), newest)?;
     // SQLite looks while the disk writes; both have ended, well or not, before anything else is done with the file.
     let (checked, synced, integrity) = (target.clone(), target.clone(), options.integrity);
@@ -105,6 +120,7 @@ pub async fn restore(
         blocking(move || synced.sync()),
     );
     checked.and(synced)?;
+    let rolling = target.proof().rolling();
     let target = Arc::try_unwrap(target).expect("all tasks that held the target have ended");
     let note = options.descent.map(|descent| {
         let content = Content {
@@ -112,7 +128,7 @@ pub async fn restore(
             timestamp_ms: header.timestamp_ms,
             page_size: header.page_size.get(),
             pages: header.commit,
-            rolling: target.proof().rolling(),
+            rolling,
             sample: target.proof().sample(),
         };
         (descent, content, output.to_owned())
@@ -135,42 +151,16 @@ pub async fn restore(
         fetched: progress.fetched(),
         files: plan.files.len(),
         proven,
+        rolling,
     })
 }
 
 /// Hands the pages of all objects to `pages`, newest object first; one object after the other, fetched ahead.
-pub(crate) async fn assemble<P: Pages>(
-    fetch: &Fetch,
-    plan: &RestorePlan,
-    newest: &Header,
-    pages: &Arc<P>,
-) -> Result<()> {
-    // Tasks of their own, so that what is under way goes on while a large object has its turn.
-    let opening = plan.files.iter().rev().cloned().map(|entry| {
-        let fetch = fetch.clone();
-        let task = Aborting(tokio::spawn(async move { fetch.open(entry).await }));
-        async move { task.joined().await }
-    });
-    let mut opened = futures::stream::iter(opening).buffered(fetch.parallelism);
-    while let Some(object) = opened.try_next().await? {
-        fetch.pages(object, Some(newest.page_size), pages).await?;
+pub(crate) async fn assemble<P: Pages>(mut ahead: Ahead, newest: &Header, pages: &Arc<P>) -> Result<()> {
+    while let Some(object) = ahead.next().await? {
+        ahead.fetch().pages(object, Some(newest.page_size), pages).await?;
     }
     Ok(())
-}
-
-/// A task that ends with whoever waits for it.
-struct Aborting<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Aborting<T> {
-    async fn joined(mut self) -> T {
-        (&mut self.0).await.expect("fetching does not panic, and is aborted only when dropped")
-    }
-}
-
-impl<T> Drop for Aborting<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// What the pages that were gathered are: complete, and where we wrote a rolling checksum, exactly what it says (P2).
@@ -209,7 +199,7 @@ async fn believe(fetch: &Fetch, file: &Entry, output: &Path) -> Result<()> {
 pub(crate) struct Discard(pub(crate) PathBuf);
 
 impl Pages for Discard {
-    fn offer(&self, _: u32, _: &[u8]) -> io::Result<()> {
+    fn offer(&self, _: &mut Run, _: u32, _: &[u8]) -> io::Result<()> {
         Ok(())
     }
     fn scratch(&self) -> PathBuf {

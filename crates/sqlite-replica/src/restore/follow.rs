@@ -11,10 +11,12 @@ mod standby;
 
 use crate::catalogue::{Catalogue, Entry};
 use crate::error::{Error, Result};
+use crate::restore::ahead::Ahead;
 use crate::restore::execute::{RestoreOptions, assemble};
-use crate::restore::object::{Fetch, Pages, blocking};
+use crate::restore::object::{Pages, blocking};
 use crate::restore::plan::RestorePlan;
 use crate::restore::proof::Proof;
+use crate::restore::run::Run;
 use crate::restore::target::parent;
 use ltx::{Header, Txid};
 use standby::Standby;
@@ -84,8 +86,9 @@ impl Follower {
         };
         let end = plan.newest();
         let fetch = self.options.fetch(&self.store, Arc::new(Progress::default()));
+        let ahead = Ahead::begin(&fetch, &plan);
         let header = fetch.header(&plan).await?;
-        let pages = self.apply(&plan, &header, bridged).await?;
+        let pages = self.apply(ahead, &plan, &header, bridged).await?;
         self.at = end.name.max;
         Ok(Some(Applied {
             txid: self.at.to_string(),
@@ -95,10 +98,15 @@ impl Follower {
         }))
     }
 
-    async fn apply(&mut self, plan: &RestorePlan, header: &Header, bridged: bool) -> Result<u64> {
-        let fetch: Fetch = self.options.fetch(&self.store, Arc::new(Progress::default()));
+    async fn apply(
+        &mut self,
+        ahead: Ahead,
+        plan: &RestorePlan,
+        header: &Header,
+        bridged: bool,
+    ) -> Result<u64> {
         let scratch = Arc::new(Scratch::new(&self.path, header)?);
-        assemble(&fetch, plan, header, &scratch).await?;
+        assemble(ahead, header, &scratch).await?;
         if bridged {
             crate::restore::execute::conclude(header, &scratch.proof, plan.newest())?;
         }
@@ -167,8 +175,8 @@ impl Scratch {
 }
 
 impl Pages for Scratch {
-    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
-        if self.proof.accept(pgno, page) {
+    fn offer(&self, _: &mut Run, pgno: u32, page: &[u8]) -> io::Result<()> {
+        if self.proof.accept(pgno, page).is_some() {
             self.file.write_all_at(page, u64::from(pgno - 1) * self.page_size as u64)?;
         }
         Ok(())

@@ -155,7 +155,7 @@ pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Ar
             let made = claim(task, &claimant, Basis::Restored).await?;
             let goal = Txid::new(made.txid).map_or(Goal::Newest, Goal::Txid);
             bring(task, &look, goal, &mut done, clock, progress).await?;
-            claimant.restored(&task.database)?;
+            claimant.restored(&task.database, done.restored.as_ref().map(|restored| restored.rolling))?;
             end(&look.state_dir)?;
             (done.claim, done.outcome) = (Some(made), Outcome::Restored);
         }
@@ -166,7 +166,7 @@ pub async fn init(task: &Task, clock: &dyn Clock, ids: &dyn IdGen, progress: &Ar
             begin(&look.state_dir)?;
             let made = claim(task, &claimant, Basis::Forced).await?;
             bring(task, &look, Goal::Txid(way.wanted), &mut done, clock, progress).await?;
-            claimant.restored(&task.database)?;
+            claimant.restored(&task.database, None)?;
             remember_applied(&look.state_dir, at)?;
             end(&look.state_dir)?;
             (done.claim, done.outcome) = (Some(made), Outcome::Forced);
@@ -296,6 +296,7 @@ async fn bring(
     let _ = fs::remove_file(&ready);
     let mut options = task.options.clone();
     options.integrity = task.integrity;
+    options.table = (!look.observed.at).then(|| StateDir::table_in(&look.state_dir));
     let recovered =
         Recovery::new(&task.store, catalogue, false).restore(goal, &ready, &options, progress).await?;
     let reason = match (look.observed.at, look.observed.local) {

@@ -1,9 +1,13 @@
 //! A large file, decoded in parts: ranged GETs along the page index, the checksums of the parts combined in order.
+//!
+//! Its header and, as far as a guess goes, its index are fetched ahead of its turn ([`Ends`]).
 
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::object::{Fetch, Pages, blocking, check, damaged};
+use crate::restore::run::Run;
 use crate::restore::sealed;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use ltx::{
     HEADER_SIZE, Header, IndexDigest, IndexReader, IndexTail, PageSize, Piece, TRAILER_SIZE, decode_run,
@@ -17,27 +21,56 @@ use std::sync::Arc;
 
 /// Compressed bytes of one part.
 pub(super) const PART: u64 = 2 << 20;
-/// First guess of how much of the end holds the index.
-const TAIL: u64 = 64 << 10;
+
+/// First guess of how much of the end holds the index: it takes some nine bytes for a page, which is seldom below 1 KiB.
+fn tail_of(size: u64) -> u64 {
+    (size / 100).clamp(64 << 10, 1 << 20)
+}
+
+/// Bytes that [`Ends::fetch`] holds for an object of this size.
+pub(super) fn ends_of(size: u64) -> u64 {
+    HEADER_SIZE as u64 + tail_of(size)
+}
 
 /// An index larger than this goes to an unlinked file beside the output instead of into memory (P7).
 const INDEX_IN_MEMORY: u64 = 4 << 20;
 
-/// Fetches, verifies and decodes `file`.
+/// The two ends of a large object.
+#[derive(Debug)]
+pub(super) struct Ends {
+    head: Bytes,
+    /// Nothing of a sealed object, whose end says nothing.
+    tail: Bytes,
+}
+
+impl Ends {
+    /// Two requests, one for a sealed object.
+    pub(super) async fn fetch(fetch: &Fetch, file: &Entry) -> Result<Ends> {
+        let head = fetch.get(file, Some(0..HEADER_SIZE as u64)).await?;
+        let tail = match seal::is_sealed(&head) {
+            true => Bytes::new(),
+            false => fetch.get(file, Some(file.size.saturating_sub(tail_of(file.size))..file.size)).await?,
+        };
+        Ok(Ends { head, tail })
+    }
+}
+
+/// Fetches the rest, verifies and decodes `file`.
 pub(super) async fn decode<P: Pages>(
     fetch: &Fetch,
     file: &Entry,
+    ends: Ends,
     page_size: Option<PageSize>,
     pages: &Arc<P>,
 ) -> Result<()> {
-    let (head, _) = fetch.part(file, 0..HEADER_SIZE as u64).await?;
+    let Ends { head, tail } = ends;
     if seal::is_sealed(&head) {
         return sealed::stream(fetch, file, page_size, pages).await;
     }
     let head: [u8; HEADER_SIZE] = head[..].try_into().map_err(|_| short(file))?;
     let header = Header::from_bytes(&head).map_err(Error::ltx(&file.key))?;
     check(file, &header, page_size)?;
-    let (index, offset, trailer) = fetch_index(fetch, file, &pages.scratch()).await?;
+    let (index, offset, trailer) = find_index(fetch, file, tail, &pages.scratch()).await?;
     let (parts, index) = parts(file, &header, index, offset)?;
 
     let pieces: Vec<Piece> = futures::stream::iter(parts)
@@ -47,9 +80,12 @@ pub(super) async fn decode<P: Pages>(
                 let (bytes, taken) = fetch.part(file, range.clone()).await?;
                 blocking(move || {
                     let _taken = taken;
+                    let mut run = Run::default();
                     let mut write =
-                        |pgno: u32, page: &[u8]| pages.offer(pgno, page).map_err(ltx::Error::from);
-                    decode_run(&bytes, page_size, range.start, &mut write).map_err(Error::ltx(&key))
+                        |pgno: u32, page: &[u8]| pages.offer(&mut run, pgno, page).map_err(ltx::Error::from);
+                    decode_run(&bytes, page_size, range.start, &mut write)
+                        .and_then(|piece| pages.settle(&mut run).map(|()| piece).map_err(ltx::Error::from))
+                        .map_err(Error::ltx(&key))
                 })
                 .await
             }
@@ -61,15 +97,15 @@ pub(super) async fn decode<P: Pages>(
     Ok(())
 }
 
-/// The page index with terminator and length, its offset, and the trailer: one request, more for large indexes.
-async fn fetch_index(
+/// The page index with terminator and length, its offset, and the trailer; more requests for what the end does not hold.
+async fn find_index(
     fetch: &Fetch,
     file: &Entry,
+    mut tail: Bytes,
     scratch: &Path,
 ) -> Result<(Box<dyn Read>, u64, [u8; TRAILER_SIZE])> {
-    let mut from = file.size.saturating_sub(TAIL);
+    let mut from = file.size.saturating_sub(tail.len() as u64);
     loop {
-        let (tail, _taken) = fetch.part(file, from..file.size).await?;
         if tail.len() < TRAILER_SIZE {
             return Err(short(file));
         }
@@ -79,7 +115,10 @@ async fn fetch_index(
                 return Ok((Box::new(Cursor::new(tail.slice_ref(index))), offset, trailer));
             }
             IndexTail::NeedFrom(earlier) if earlier >= from => return Err(short(file)),
-            IndexTail::NeedFrom(earlier) if file.size - earlier <= INDEX_IN_MEMORY => from = earlier,
+            IndexTail::NeedFrom(earlier) if file.size - earlier <= INDEX_IN_MEMORY => {
+                let (longer, _taken) = fetch.part(file, earlier..file.size).await?;
+                (tail, from) = (longer, earlier);
+            }
             IndexTail::NeedFrom(earlier) => {
                 // `earlier` is where the end-of-pages mark stands: six zero bytes before the index.
                 let offset = earlier + END_OF_PAGES;

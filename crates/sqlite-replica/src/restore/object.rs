@@ -1,6 +1,6 @@
 //! One object of a replica becomes pages: the only place that knows how objects are fetched and decoded.
 //!
-//! Opening fetches a small object whole and, so that it can be done ahead of its turn, nothing of a large one; [`Fetch::pages`]
+//! Opening fetches a small object whole and of a large one its two ends, so that it can be done ahead of its turn; [`Fetch::pages`]
 //! decodes, verifies every checksum on the way and hands each page to a [`Pages`]. A page is handed over before the end of its
 //! object is verified: whoever collects pages throws them away if this fails (P2). Damage is an [`Error::Object`] that names the
 //! object, or an [`Error::Ltx`] whose place is its key. Whether an object is sealed its first bytes say, and nothing else is asked.
@@ -8,6 +8,7 @@
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::budget::{Budget, Taken};
+use crate::restore::run::Run;
 use crate::restore::{large, sealed};
 use crate::sealed::header_of;
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::{Progress, Store};
+use tokio::sync::Semaphore;
 
 /// Objects up to this size are fetched whole.
 const SMALL: u64 = 4 << 20;
@@ -29,8 +31,12 @@ pub(crate) fn requests(size: u64) -> u64 {
 
 /// Where pages go; called from several threads.
 pub(crate) trait Pages: Send + Sync + 'static {
-    /// Takes one page.
-    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()>;
+    /// Takes one page. It may be held in `run`, which is the caller's, until [`Pages::settle`].
+    fn offer(&self, run: &mut Run, pgno: u32, page: &[u8]) -> io::Result<()>;
+    /// Takes what is held.
+    fn settle(&self, _run: &mut Run) -> io::Result<()> {
+        Ok(())
+    }
     /// A directory for unlinked scratch files, and the place named when a page could not be taken.
     fn scratch(&self) -> PathBuf;
 }
@@ -40,8 +46,10 @@ pub(crate) trait Pages: Send + Sync + 'static {
 pub(crate) struct Fetch {
     pub(crate) store: Store,
     pub(crate) budget: Budget,
-    /// Requests in flight.
+    /// Objects and parts under way.
     pub(crate) parallelism: usize,
+    /// As many requests in flight.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) progress: Arc<Progress>,
     /// What opens sealed objects.
     pub(crate) identities: Option<Arc<Identities>>,
@@ -51,19 +59,45 @@ pub(crate) struct Fetch {
 #[derive(Debug)]
 pub(crate) struct Opened {
     entry: Entry,
-    whole: Option<(Bytes, Taken)>,
+    held: Held,
+    taken: Taken,
+}
+
+impl Opened {
+    /// Its key below the replica.
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &str {
+        &self.entry.key
+    }
+}
+
+/// What is at hand of it.
+#[derive(Debug)]
+enum Held {
+    Whole(Bytes),
+    Ends(large::Ends),
 }
 
 impl Fetch {
     /// Fetches what should be there before the object's turn.
     pub(crate) async fn open(&self, entry: Entry) -> Result<Opened> {
-        if entry.size > SMALL {
-            return Ok(Opened { entry, whole: None });
-        }
-        let taken = self.budget.ahead(entry.size).await;
-        let bytes = self.store.get_bytes(&entry.key, None).await.map_err(|e| missing(e, &entry))?;
-        self.progress.add(bytes.len() as u64);
-        Ok(Opened { entry, whole: Some((bytes, taken)) })
+        let taken = self.room_for(&entry).await;
+        self.open_in(entry, taken).await
+    }
+
+    /// Memory for what [`Fetch::open_in`] fetches.
+    pub(crate) async fn room_for(&self, entry: &Entry) -> Taken {
+        let bytes = if entry.size <= SMALL { entry.size } else { large::ends_of(entry.size) };
+        self.budget.ahead(bytes).await
+    }
+
+    /// As [`Fetch::open`], in memory that was set aside for it.
+    pub(crate) async fn open_in(&self, entry: Entry, taken: Taken) -> Result<Opened> {
+        let held = match entry.size <= SMALL {
+            true => Held::Whole(self.get(&entry, None).await?),
+            false => Held::Ends(large::Ends::fetch(self, &entry).await?),
+        };
+        Ok(Opened { entry, held, taken })
     }
 
     /// Decodes and verifies the object; every page goes to `pages`. `page_size` is that of the chain, where one is known.
@@ -73,10 +107,14 @@ impl Fetch {
         page_size: Option<PageSize>,
         pages: &Arc<P>,
     ) -> Result<()> {
-        let Opened { entry, whole } = opened;
-        let done = match whole {
-            None => large::decode(self, &entry, page_size, pages).await,
-            Some((bytes, taken)) => {
+        let Opened { entry, held, taken } = opened;
+        let done = match held {
+            Held::Ends(ends) => {
+                let done = large::decode(self, &entry, ends, page_size, pages).await;
+                drop(taken);
+                done
+            }
+            Held::Whole(bytes) => {
                 let (entry, pages, identities) = (entry.clone(), pages.clone(), self.identities.clone());
                 blocking(move || {
                     let _taken = taken;
@@ -100,9 +138,16 @@ impl Fetch {
     /// A range of the object whose turn it is.
     pub(crate) async fn part(&self, entry: &Entry, range: Range<u64>) -> Result<(Bytes, Taken)> {
         let taken = self.budget.part(range.end - range.start).await;
-        let bytes = self.store.get_bytes(&entry.key, Some(range)).await.map_err(|e| missing(e, entry))?;
+        Ok((self.get(entry, Some(range)).await?, taken))
+    }
+
+    /// The object or a range of it, in memory that was set aside before.
+    pub(super) async fn get(&self, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
+        let _own = self.streams.acquire().await.expect("never closed");
+        let _stream = self.budget.stream().await;
+        let bytes = self.store.get_bytes(&entry.key, range).await.map_err(|e| missing(e, entry))?;
         self.progress.add(bytes.len() as u64);
-        Ok((bytes, taken))
+        Ok(bytes)
     }
 }
 
@@ -110,11 +155,11 @@ fn small(entry: &Entry, bytes: &Bytes, page_size: Option<PageSize>, pages: &impl
     let damaged = || Error::ltx(&entry.key);
     let mut decoder = Decoder::new(&bytes[..]).map_err(damaged())?;
     check(entry, decoder.header(), page_size)?;
-    let mut page = vec![0; decoder.header().page_size.bytes()];
+    let (mut page, mut run) = (vec![0; decoder.header().page_size.bytes()], Run::default());
     while let Some(pgno) = decoder.next_page(&mut page).map_err(damaged())? {
-        pages.offer(pgno, &page).map_err(ltx::Error::from).map_err(damaged())?;
+        pages.offer(&mut run, pgno, &page).map_err(ltx::Error::from).map_err(damaged())?;
     }
-    Ok(())
+    pages.settle(&mut run).map_err(ltx::Error::from).map_err(damaged())
 }
 
 /// An object must say in its header what its name and the chain say.

@@ -35,14 +35,14 @@ impl Proof {
         }
     }
 
-    /// True if this is the newest version of a page that the end state has: the first one offered.
-    pub(crate) fn accept(&self, pgno: u32, page: &[u8]) -> bool {
+    /// The checksum of this page, if it is the newest version of one that the end state has: the first one offered.
+    pub(crate) fn accept(&self, pgno: u32, page: &[u8]) -> Option<u64> {
         if pgno > self.commit {
-            return false;
+            return None;
         }
         let bit = 1 << (pgno % 64);
         if self.seen[(pgno / 64) as usize].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-            return false;
+            return None;
         }
         let sum = ltx::checksum::page_checksum(pgno, page);
         self.rolling.fetch_xor(sum, Ordering::Relaxed);
@@ -50,7 +50,12 @@ impl Proof {
             self.sample[(pgno / self.every) as usize - 1].store(sum, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        true
+        Some(sum)
+    }
+
+    /// Pages of the database.
+    pub(crate) fn commit(&self) -> u32 {
+        self.commit
     }
 
     /// The accepted pages, ascending.

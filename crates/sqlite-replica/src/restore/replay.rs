@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::identity::Lineage;
 use crate::restore::object::{Fetch, Pages, damaged, read_header};
 use crate::restore::plan::RestorePlan;
+use crate::restore::run::Run;
 use crate::table::PageTable;
 use ltx::checksum::{Rolling, page_checksum};
 use ltx::{Extension, Txid};
@@ -26,7 +27,7 @@ struct Replay {
 }
 
 impl Pages for Replay {
-    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
+    fn offer(&self, _: &mut Run, pgno: u32, page: &[u8]) -> io::Result<()> {
         let sum = page_checksum(pgno, page);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.table.get(pgno).map_err(io::Error::other)?;

@@ -4,11 +4,12 @@
 //! and zstd's frames have an order, and one core does several hundred MB/s. Memory is what the budget of parts gives (P7).
 
 use crate::catalogue::Entry;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::restore::budget::Taken;
 use crate::restore::large::PART;
 use crate::restore::object::{Fetch, Head, Pages, blocking, check, damaged, read_head};
 use crate::restore::plan::RestorePlan;
+use crate::restore::run::Run;
 use crate::sealed::{self, agrees, locked, opened_header};
 use crate::upkeep::CLAIM_SIZE;
 use bytes::{Buf, Bytes};
@@ -30,7 +31,9 @@ pub(super) fn decode(
     pages: &impl Pages,
 ) -> Result<()> {
     let check = |header: &Header| check(entry, header, page_size);
-    sealed::decode(input, &entry.key, identities, check, |pgno, page| pages.offer(pgno, page)).map(drop)
+    let mut run = Run::default();
+    sealed::decode(input, &entry.key, identities, check, |pgno, page| pages.offer(&mut run, pgno, page))?;
+    pages.settle(&mut run).map_err(ltx::Error::from).map_err(Error::ltx(&entry.key))
 }
 
 /// Fetches and decodes a large object.

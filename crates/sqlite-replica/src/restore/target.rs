@@ -4,6 +4,8 @@ use crate::error::{Error, Result};
 use crate::restore::flush::Flusher;
 use crate::restore::object::Pages;
 use crate::restore::proof::Proof;
+use crate::restore::run::Run;
+use crate::table::PageTable;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,6 +19,8 @@ pub(crate) struct Target {
     output: PathBuf,
     page_size: usize,
     proof: Proof,
+    /// Of a database that a pod will go on from: the checksum of every page.
+    table: Option<PageTable>,
     flusher: Flusher,
     finished: bool,
 }
@@ -60,9 +64,16 @@ impl Target {
             output,
             page_size,
             proof: Proof::new(commit),
+            table: None,
             flusher: Flusher::default(),
             finished: false,
         })
+    }
+
+    /// Has the checksums of all pages written to the table at `path`, whose content they replace.
+    pub(crate) fn remember(mut self, path: &Path) -> Result<Target> {
+        self.table = Some(PageTable::scattered(path, self.proof.commit())?);
+        Ok(self)
     }
 
     /// The open temporary file.
@@ -82,7 +93,8 @@ impl Target {
 
     /// Makes the content durable; may be called while others read it.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.flusher.end().and_then(|()| self.file.sync_all()).map_err(Error::io(&self.temp, "sync"))
+        self.flusher.end().and_then(|()| self.file.sync_all()).map_err(Error::io(&self.temp, "sync"))?;
+        self.table.as_ref().map_or(Ok(()), PageTable::sync)
     }
 
     /// Makes the file durable and gives it its name. A database already there, and its `-wal` and `-shm`, which must never meet
@@ -112,12 +124,23 @@ impl Target {
 
 impl Pages for Target {
     /// Writes a page unless a newer file has written it, or it lies beyond the final size.
-    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
-        if self.proof.accept(pgno, page) {
-            self.file.write_all_at(page, u64::from(pgno - 1) * self.page_size as u64)?;
-            self.flusher.wrote(&self.file, page.len())?;
+    fn offer(&self, run: &mut Run, pgno: u32, page: &[u8]) -> io::Result<()> {
+        let Some(sum) = self.proof.accept(pgno, page) else { return Ok(()) };
+        if !run.continues(pgno) {
+            self.settle(run)?;
         }
+        run.push(pgno, page, sum);
         Ok(())
+    }
+
+    fn settle(&self, run: &mut Run) -> io::Result<()> {
+        run.drain(|first, bytes, sums| {
+            self.file.write_all_at(bytes, u64::from(first - 1) * self.page_size as u64)?;
+            if let Some(table) = &self.table {
+                table.put(first, sums)?;
+            }
+            self.flusher.wrote(&self.file, bytes.len())
+        })
     }
 
     fn scratch(&self) -> PathBuf {

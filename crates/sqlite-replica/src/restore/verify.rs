@@ -8,12 +8,14 @@
 use crate::catalogue::{Catalogue, Entry};
 use crate::error::{Error, Result};
 use crate::proven::How;
+use crate::restore::ahead::Ahead;
 use crate::restore::execute::{Discard, RestoreOptions, assemble, conclude};
 use crate::restore::integrity::Integrity;
 use crate::restore::object::{Fetch, Pages};
 use crate::restore::plan::RestorePlan;
 use crate::restore::proof::Proof;
 use crate::restore::recover::{Finding, Goal, Recovery};
+use crate::restore::run::Run;
 use crate::restore::unopened::unopened;
 use ltx::Txid;
 use std::collections::BTreeSet;
@@ -65,7 +67,7 @@ struct Seen {
 }
 
 impl Pages for Seen {
-    fn offer(&self, pgno: u32, page: &[u8]) -> io::Result<()> {
+    fn offer(&self, _: &mut Run, pgno: u32, page: &[u8]) -> io::Result<()> {
         self.proof.accept(pgno, page);
         Ok(())
     }
@@ -151,9 +153,10 @@ pub async fn verify(
 /// Reads a chain as a restore would.
 async fn seen(fetch: &Fetch, plan: &RestorePlan, scratch: &Path) -> Result<Option<(Txid, i64, bool)>> {
     let newest = plan.newest();
+    let ahead = Ahead::begin(fetch, plan);
     let header = fetch.header(plan).await?;
     let seen = Arc::new(Seen { proof: Proof::new(header.commit), scratch: scratch.to_owned() });
-    assemble(fetch, plan, &header, &seen).await?;
+    assemble(ahead, &header, &seen).await?;
     let proven = conclude(&header, &seen.proof, newest)?;
     Ok(Some((newest.name.max, header.timestamp_ms, proven)))
 }

@@ -72,7 +72,12 @@ impl StateDir {
 
     /// The page table's file.
     pub fn table(&self) -> PathBuf {
-        self.dir.join("pages")
+        StateDir::table_in(&self.dir)
+    }
+
+    /// The page table's file in a state directory that need not be open.
+    pub(crate) fn table_in(dir: &Path) -> PathBuf {
+        dir.join("pages")
     }
 
     /// The staged file.

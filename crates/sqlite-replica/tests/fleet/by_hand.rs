@@ -19,7 +19,7 @@ async fn by_hand(scene: &Scene, name: &str, txid: Option<Txid>, output: &Path) {
     let store = scene.store.scoped(name).unwrap();
     let catalogue = Catalogue::load(&store).await.unwrap();
     let plan = RestorePlan::new(&catalogue, txid).unwrap();
-    let descent = Descent::of(&store, &catalogue).await.unwrap();
+    let descent = Descent::of(&store, catalogue.clone()).await.unwrap();
     assert!(descent.is_some());
     let options = RestoreOptions { descent, ..RestoreOptions::default() };
     restore(&store, &plan, output, &options, Arc::new(Progress::default())).await.unwrap();

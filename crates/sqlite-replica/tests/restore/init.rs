@@ -101,6 +101,11 @@ async fn case_03_empty_volume_is_restored_up_to_the_claim_and_followed() {
     assert_eq!(claim.txid, newest.get() + 1, "trap 4: the claim is the number after the newest");
     assert_eq!(rows(&scene.db()), 60);
     assert!(asides(&scene).is_empty());
+    // P2: what the volume remembers of its pages was noted while they were written.
+    let pages = fs::read(scene.db()).unwrap();
+    let sums = pages.chunks(4096).zip(1..).map(|(page, pgno)| ltx::checksum::page_checksum(pgno, page));
+    let remembered = fs::read(StateDir::path_for(&scene.db()).join("pages")).unwrap();
+    assert_eq!(remembered, sums.flat_map(u64::to_le_bytes).collect::<Vec<_>>());
     // The application writes, the sidecar follows under the claim it inherits.
     fill(&application(&scene.db()), 5, 900);
     scene.sync_as(Claiming::Inherited(claim)).await.unwrap();
