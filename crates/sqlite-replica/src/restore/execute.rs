@@ -111,8 +111,10 @@ pub async fn restore(
         Some(table) => target.remember(table)?,
         None => target,
     });
-    assemble(ahead, &header, &target).await?;
-    let proven = conclude(&header, target.proof(), newest)?;
+    let assembled = assemble(ahead, &header, &target).await;
+    let proven = assembled
+        .and_then(|()| conclude(&header, target.proof(), newest))
+        .inspect_err(|_| target.abandon())?;
     // SQLite looks while the disk writes; both have ended, well or not, before anything else is done with the file.
     let (checked, synced, integrity) = (target.clone(), target.clone(), options.integrity);
     let (checked, synced) = tokio::join!(

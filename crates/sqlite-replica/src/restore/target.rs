@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A database being put together, page by page, newest version first.
 #[derive(Debug)]
@@ -22,7 +23,8 @@ pub(crate) struct Target {
     /// Of a database that a pod will go on from: the checksum of every page.
     table: Option<PageTable>,
     flusher: Flusher,
-    finished: bool,
+    /// The temporary file is not ours to remove any more.
+    finished: AtomicBool,
 }
 
 impl Target {
@@ -66,7 +68,7 @@ impl Target {
             proof: Proof::new(commit),
             table: None,
             flusher: Flusher::default(),
-            finished: false,
+            finished: AtomicBool::new(false),
         })
     }
 
@@ -99,7 +101,7 @@ impl Target {
 
     /// Makes the file durable and gives it its name. A database already there, and its `-wal` and `-shm`, which must never meet
     /// the new file, are set aside first and removed last.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.sync()?;
         let mut aside = Vec::new();
         for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -112,7 +114,7 @@ impl Target {
             }
         }
         fs::rename(&self.temp, &self.output).map_err(Error::io(&self.output, "rename into place"))?;
-        self.finished = true;
+        self.finished.store(true, Ordering::Relaxed);
         let dir = parent(&self.output);
         File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir, "sync"))?;
         for moved in aside {
@@ -148,12 +150,19 @@ impl Pages for Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        if !self.finished {
-            // A half restore is worth nothing to the next attempt; leaving it would only fill the volume.
+impl Target {
+    /// A half restore is worth nothing to the next attempt; leaving it would only fill the volume. Said as soon as that is known:
+    /// threads that still write to it may outlast the process's patience, or remove by its name what the next attempt has begun.
+    pub(crate) fn abandon(&self) {
+        if !self.finished.swap(true, Ordering::Relaxed) {
             let _ = fs::remove_file(&self.temp);
         }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 
