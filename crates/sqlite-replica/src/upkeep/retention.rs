@@ -101,15 +101,20 @@ impl RetentionPlan {
             .filter(|d| d.file.level == Level::SYNC && holdings.images.contains(&d.file.name.min))
             .map(|d| d.file.name.min)
             .collect();
-        let mut after = holdings.clone();
-        for d in &deletions {
-            after.remove(&d.file);
+        let (mut proofs, mut more) = (BTreeSet::new(), more);
+        // What is left is only made where a mark may have lost its point: it is as large as the replica's history (P7).
+        if !holdings.proofs.is_empty() {
+            let mut after = holdings.clone();
+            for d in &deletions {
+                after.remove(&d.file);
+            }
+            let mut stale = after.stale_proofs();
+            proofs = stale.by_ref().take(policy.delete_budget - deletions.len()).collect();
+            more |= stale.next().is_some();
         }
-        let mut stale = after.stale_proofs();
-        let proofs: BTreeSet<Txid> = stale.by_ref().take(policy.delete_budget - deletions.len()).collect();
-        let more = more || stale.next().is_some();
+        let kept = holdings.len() - deletions.len();
         let marked = holdings.proofs.clone();
-        RetentionPlan { kept: after.len(), deletions, more, marks, proofs, marked, held_back: None }
+        RetentionPlan { kept, deletions, more, marks, proofs, marked, held_back: None }
     }
 
     /// Whether nothing is to go.
@@ -125,6 +130,9 @@ impl RetentionPlan {
     /// Checks a plan against what must never happen, independently of how it was made. The first rule it breaks.
     pub fn check(&self, holdings: &Holdings) -> Result<(), String> {
         let Some(newest) = holdings.newest() else { return Ok(()) };
+        if self.is_empty() {
+            return Ok(());
+        }
         let mut after = holdings.clone();
         for d in &self.deletions {
             if !after.remove(&d.file) {
