@@ -3,7 +3,7 @@
 use crate::cli::Check;
 use crate::trees::{Tree, resolve};
 use anyhow::Result;
-use door::exit_of_files;
+use door::exit_of;
 use file_replica::{Catalogue, Error, Home, Repo};
 use serde::Serialize;
 use store::OpenConfig;
@@ -46,7 +46,7 @@ async fn look(tree: &Tree, findings: &mut Vec<Finding>) {
         findings.push(Finding { tree: tree.name.clone(), check, ok, detail, exit });
         ok
     };
-    let of = |e: Error| (exit_of_files(e.class()), e.to_string());
+    let of = |e: Error| (exit_of(e.class()), e.to_string());
     let root = &tree.settings.root;
     let readable = std::fs::read_dir(root).map(|_| format!("{} can be read", root.display()));
     say("directory", readable.map_err(|e| (Exit::Failed, format!("{}: {e}", root.display()))));

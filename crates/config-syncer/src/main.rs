@@ -13,7 +13,7 @@ mod watch;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
-use door::{Failure, exit_of_files};
+use door::{Failure, exit_of};
 use file_replica::Error;
 use std::process::ExitCode;
 use telemetry::Exit;
@@ -55,7 +55,7 @@ fn line(error: &anyhow::Error) -> String {
 /// Errors of the room have their class; everything else is about the command line or the description.
 fn exit_of_any(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<Error>() {
-        Some(error) => exit_of_files(error.class()),
+        Some(error) => exit_of(error.class()),
         None => match error.downcast_ref::<store::Error>() {
             Some(error) if error.is_retriable() => Exit::Failed,
             _ => Exit::Usage,

@@ -9,7 +9,7 @@ use crate::observe::{Observed, Requests};
 use crate::trees::{Tree, resolve};
 use anyhow::{Context, Result};
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use door::exit_of_files;
+use door::exit_of;
 use file_replica::watch::{Finish, WatchOptions, watch};
 use file_replica::{Class, Error, Inherited, Steps, Writer};
 use protect::Description;
@@ -154,7 +154,7 @@ impl Follower<'_> {
                 if self.in_pod && error.class() == Class::Fenced {
                     self.shutdown.cancelled().await;
                 }
-                exit_of_files(error.class())
+                exit_of(error.class())
             }
         }
     }

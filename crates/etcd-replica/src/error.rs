@@ -3,21 +3,7 @@
 //! Messages are one line, lower case: what, where, hint. They never hold keys, tokens or values of the cluster.
 
 use std::io;
-
-/// What the caller of a failed operation can do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The same call may succeed later.
-    Retriable,
-    /// Usage or configuration.
-    Usage,
-    /// A guard said no, or there is nothing; nothing was changed.
-    Refused,
-    /// A snapshot or a stored object is damaged.
-    Damaged,
-    /// A second process does the same.
-    Busy,
-}
+pub use store::RoomClass as Class;
 
 /// Why something could not be shipped, proven, kept or restored.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +49,7 @@ impl Error {
             Self::Usage(_) => Class::Usage,
             Self::Refused(_) => Class::Refused,
             Self::Damaged(_) => Class::Damaged,
-            Self::Busy(_) => Class::Busy,
+            Self::Busy(_) => Class::Fenced,
             Self::Source(_) | Self::Local { .. } => Class::Retriable,
             Self::Store(error) => match error.class() {
                 store::Class::Refused => Class::Refused,

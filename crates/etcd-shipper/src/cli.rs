@@ -164,7 +164,6 @@ pub(crate) struct Push {
 #[derive(Args)]
 pub(crate) struct Which {
     /// Where the snapshots are
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// Which cluster; may be left out where there is only one
     #[arg(long, value_name = "NAME")]
@@ -230,7 +229,7 @@ pub(crate) struct Drill {
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Where replicas are, repeatable; everything below is exported
-    #[arg(required = true, value_parser = url)]
+    #[arg(required = true)]
     pub(crate) urls: Vec<StoreUrl>,
     /// Address to serve on
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9092")]
@@ -259,8 +258,4 @@ pub(crate) struct Doctor {
     /// How the findings are printed
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Output,
-}
-
-fn url(text: &str) -> Result<StoreUrl, String> {
-    StoreUrl::parse(text).map_err(|error| error.to_string())
 }

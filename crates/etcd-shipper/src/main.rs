@@ -16,7 +16,7 @@ mod verify;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
 use door::Failure;
-use etcd_replica::{Class, Error};
+use etcd_replica::Error;
 use std::process::ExitCode;
 use telemetry::Exit;
 
@@ -40,13 +40,7 @@ fn main() -> ExitCode {
 }
 
 pub(crate) fn exit_of(error: &Error) -> Exit {
-    match error.class() {
-        Class::Retriable => Exit::Failed,
-        Class::Usage => Exit::Usage,
-        Class::Refused => Exit::Refused,
-        Class::Damaged => Exit::Damaged,
-        Class::Busy => Exit::Fenced,
-    }
+    door::exit_of(error.class())
 }
 
 pub(crate) fn failed(error: Error) -> Failure {

@@ -1,7 +1,7 @@
 //! The command line of `restore`.
 
 use crate::etcd::Etcd;
-use crate::values::{Depth, txid, url};
+use crate::values::{Depth, txid};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use door::{Logs, Output, Paper, duration, moment};
 use file_replica::restore::Policy;
@@ -133,7 +133,6 @@ impl From<OnConflict> for Policy {
 #[derive(Args)]
 pub(crate) struct Sqlite {
     /// The replica
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// The database file to write
     #[arg(short, long, value_name = "PATH")]
@@ -182,7 +181,6 @@ pub(crate) struct Sqlite {
 #[derive(Args)]
 pub(crate) struct List {
     /// The replica
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// Of etcd snapshots: which cluster; may be left out where there is only one
     #[arg(long, value_name = "NAME")]
@@ -198,7 +196,6 @@ pub(crate) struct List {
 #[derive(Args)]
 pub(crate) struct Verify {
     /// The replica
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// Of etcd snapshots: which cluster; may be left out where there is only one
     #[arg(long, value_name = "NAME")]
@@ -230,7 +227,6 @@ pub(crate) struct Verify {
 #[derive(Args)]
 pub(crate) struct Drill {
     /// The replica
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// Of etcd snapshots: which cluster; may be left out where there is only one
     #[arg(long, value_name = "NAME")]
@@ -267,7 +263,6 @@ pub(crate) struct Drill {
 #[derive(Args)]
 pub(crate) struct Unlock {
     /// The replica
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// Do not ask
     #[arg(long)]

@@ -10,13 +10,13 @@ pub(crate) mod list;
 pub(crate) mod unlock;
 pub(crate) mod verify;
 
-use crate::values::{bytes, url};
+use crate::values::bytes;
 use crate::{confirm, identity, kind, progress};
 use clap::Args;
-use door::{Failure, Output, exit_of_files, moment};
+use door::{Failure, Output, exit_of, moment};
 use etcd_replica::{
-    Catalogue, Class, Error, Item, Manifest, PassedOver, Progress, choose, passed_over, promising, resolve,
-    restore, steps,
+    Catalogue, Error, Item, Manifest, PassedOver, Progress, choose, passed_over, promising, resolve, restore,
+    steps,
 };
 use seal::Identities;
 use serde::Serialize;
@@ -28,7 +28,6 @@ use telemetry::Exit;
 #[derive(Args)]
 pub(crate) struct Etcd {
     /// Where the snapshots are
-    #[arg(value_parser = url)]
     url: StoreUrl,
     /// The snapshot file to write
     #[arg(short, long, value_name = "PATH")]
@@ -80,7 +79,7 @@ async fn load(store: &Store, cluster: Option<&str>) -> Result<Catalogue, Failure
         Ok(cluster) => Catalogue::load(store, &cluster).await.map_err(failed),
         Err(Error::Refused(why)) => {
             let instead = kind::instead_of_etcd(store).await;
-            let instead = instead.map_err(|e| Failure::new(exit_of_files(e.class()), e))?;
+            let instead = instead.map_err(|e| Failure::new(exit_of(e.class()), e))?;
             Err(failed(Error::Refused(match instead {
                 Some((what, hint)) => format!("the prefix holds {what}: {hint}"),
                 None => why,
@@ -227,16 +226,6 @@ fn tell(
     door::print(args.format, &restored, text);
 }
 
-pub(crate) fn exit_of(error: &Error) -> Exit {
-    match error.class() {
-        Class::Retriable => Exit::Failed,
-        Class::Usage => Exit::Usage,
-        Class::Refused => Exit::Refused,
-        Class::Damaged => Exit::Damaged,
-        Class::Busy => Exit::Fenced,
-    }
-}
-
 pub(crate) fn failed(error: Error) -> Failure {
-    Failure::new(exit_of(&error), error)
+    Failure::new(exit_of(error.class()), error)
 }

@@ -5,7 +5,6 @@ pub(crate) mod list;
 pub(crate) mod unlock;
 pub(crate) mod verify;
 
-use crate::values::url;
 use crate::{confirm, kind, progress};
 use clap::Args;
 use clock::SystemClock;
@@ -22,7 +21,6 @@ use telemetry::Exit;
 #[derive(Args)]
 pub(crate) struct Files {
     /// The replica
-    #[arg(value_parser = url)]
     pub(crate) url: StoreUrl,
     /// The directory to write
     #[arg(short, long, value_name = "DIR")]

@@ -13,7 +13,7 @@ use crate::cli::Init;
 use crate::progress;
 use crate::values::bytes;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use door::{Failure, exit_of_files, exit_of_sqlite};
+use door::{Failure, exit_of};
 use futures::{StreamExt, stream};
 use parts::{Part, Work};
 use protect::handover::Outcome;
@@ -134,7 +134,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             shown.finish();
             let done = done.map_err(|error| {
                 let denied = error.is_denied();
-                Failure::new(if denied { Exit::Refused } else { exit_of_sqlite(error.class()) }, error)
+                Failure::new(if denied { Exit::Refused } else { exit_of(error.class()) }, error)
             })?;
             Ok(row::of_database(&part.path, done, seconds()))
         }
@@ -150,7 +150,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             shown.finish();
             let done = done.map_err(|error| {
                 let denied = error.is_denied();
-                Failure::new(if denied { Exit::Refused } else { exit_of_files(error.class()) }, error)
+                Failure::new(if denied { Exit::Refused } else { exit_of(error.class()) }, error)
             })?;
             row::of_tree(&part.path, done, seconds())
         }
@@ -198,18 +198,18 @@ async fn dry_run(args: &Init, parts: &[Part]) -> Result<Exit, Failure> {
         let path = &part.path;
         let would = match &part.work {
             Work::Database(task) => {
-                let (o, action) = sqlite_replica::init::would(task).await.map_err(|error| {
-                    Failure::new(exit_of_sqlite(error.class()), format!("{path}: {error}"))
-                })?;
+                let (o, action) = sqlite_replica::init::would(task)
+                    .await
+                    .map_err(|error| Failure::new(exit_of(error.class()), format!("{path}: {error}")))?;
                 format!(
                     "{action:?} from {} (local {:?}, replica {:?}, {:?})",
                     task.url, o.local, o.replica, o.tie
                 )
             }
             Work::Tree(task) => {
-                let (o, decision) = file_replica::restore::would(task).await.map_err(|error| {
-                    Failure::new(exit_of_files(error.class()), format!("{path}: {error}"))
-                })?;
+                let (o, decision) = file_replica::restore::would(task)
+                    .await
+                    .map_err(|error| Failure::new(exit_of(error.class()), format!("{path}: {error}")))?;
                 format!("{decision:?} (local {:?}, replica {:?}, {:?})", o.local, o.replica, o.tie)
             }
         };

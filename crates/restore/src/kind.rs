@@ -1,7 +1,7 @@
 //! Which kind of replica lies at a URL, by what is there and never by its name: the verbs that work on all kinds ask here, and a URL of
 //! the wrong kind is answered with the right command.
 
-use door::{Failure, exit_of_files};
+use door::{Failure, exit_of};
 use etcd_replica::{Sighting, sighting};
 use file_replica::{REPO_KEY, Repo};
 use futures::TryStreamExt;
@@ -30,7 +30,7 @@ enum Seen {
 /// and refused where there is no etcd.
 pub(crate) async fn of(url: &StoreUrl, cluster: Option<&str>) -> Result<Replica, Failure> {
     let store = store::open(url, OpenConfig::default()).await.map_err(|e| Failure::new(Exit::Usage, e))?;
-    let failed = |error: file_replica::Error| Failure::new(exit_of_files(error.class()), error);
+    let failed = |error: file_replica::Error| Failure::new(exit_of(error.class()), error);
     let of_store = |error: store::Error| failed(error.into());
     let no_cluster = |kind: &str| {
         let what =

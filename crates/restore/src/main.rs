@@ -18,7 +18,7 @@ mod verify;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
-use door::{Failure, exit_of_files, exit_of_sqlite};
+use door::{Failure, exit_of};
 use kind::Replica;
 use std::process::ExitCode;
 use telemetry::Exit;
@@ -78,9 +78,9 @@ async fn run(verb: Verb) -> Result<Exit, Failure> {
 }
 
 fn failure(error: sqlite_replica::Error) -> Failure {
-    Failure::new(exit_of_sqlite(error.class()), error)
+    Failure::new(exit_of(error.class()), error)
 }
 
 fn of_files(error: file_replica::Error) -> Failure {
-    Failure::new(exit_of_files(error.class()), error)
+    Failure::new(exit_of(error.class()), error)
 }

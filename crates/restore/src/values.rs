@@ -3,7 +3,6 @@
 use clap::ValueEnum;
 use ltx::Txid;
 use sqlite_replica::Integrity;
-use store::StoreUrl;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Depth {
@@ -23,10 +22,6 @@ impl From<Depth> for Integrity {
             Depth::Full => Integrity::Full,
         }
     }
-}
-
-pub(crate) fn url(text: &str) -> Result<StoreUrl, String> {
-    StoreUrl::parse(text).map_err(|e| e.to_string())
 }
 
 pub(crate) fn txid(text: &str) -> Result<Txid, String> {

@@ -3,24 +3,10 @@
 use protect::unwritable;
 use std::io;
 use std::path::{Path, PathBuf};
+pub use store::RoomClass as Class;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What the caller may do about an [`Error`]; the doors turn it into an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Trying again may help (store unreachable, disk full).
-    Retriable,
-    /// The command or its configuration is wrong.
-    Usage,
-    /// A guard said no, or there is nothing to restore; nothing was changed.
-    Refused,
-    /// The replica is damaged; the message says what is provable.
-    Damaged,
-    /// Another writer owns the replica or the local database.
-    Fenced,
-}
 
 /// An error of a replica. One line: what, where, hint.
 #[derive(Debug, thiserror::Error)]

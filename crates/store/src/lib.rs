@@ -28,6 +28,7 @@ mod object;
 mod open;
 mod progress;
 mod retry;
+mod room_class;
 pub mod s3;
 mod store;
 mod upload;
@@ -48,6 +49,7 @@ pub use object::{
 pub use open::{CREDENTIALS_DIR, OpenConfig, open};
 pub use progress::Progress;
 pub use retry::RetryPolicy;
+pub use room_class::RoomClass;
 pub use store::{DeleteResult, Store};
 pub use url::{FILE_KEYS, FileUrl, Kind, Profile, S3_KEYS, S3Url, StoreUrl, Target};
 

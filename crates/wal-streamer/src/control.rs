@@ -1,7 +1,7 @@
 //! The answers of the control socket; what they mean is described in `docs/formats/control-socket.md`.
 
 use crate::observe::Observers;
-use door::exit_of_sqlite;
+use door::exit_of;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ fn why_not(fleet: &FleetHandle, name: &str, error: &Error) -> (Exit, Value) {
     let failed =
         |exit: Exit, error: String| (exit, json!({ "database": name, "state": "failed", "error": error }));
     if !matches!(error, Error::Stopped) {
-        return failed(exit_of_sqlite(error.class()), error.to_string());
+        return failed(exit_of(error.class()), error.to_string());
     }
     let now = fleet.databases().into_iter().find(|status| status.name == name);
     let (state, error) = now.map_or((State::Ended, None), |status| (status.state, status.error));

@@ -6,7 +6,7 @@
 use crate::cli::Prune;
 use crate::pairs;
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use door::{Failure, exit_of_sqlite, print};
+use door::{Failure, exit_of, print};
 use protect::Keep;
 use serde::Serialize;
 use sqlite_replica::{Policy, RetentionPlan, plan_prune, prune};
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Prune) -> Result<Exit, Failure> {
     for (replica, policy) in wanted(&args)? {
         let store = open(&replica, &clock, &ids).await?;
         let failed = |error: sqlite_replica::Error| {
-            Failure::new(exit_of_sqlite(error.class()), format!("{replica}: {error}"))
+            Failure::new(exit_of(error.class()), format!("{replica}: {error}"))
         };
         let plan = plan_prune(&store, &policy, &*clock).await.map_err(failed)?;
         let mut row = Row { replica, plan, deleted: None, failed: None };
@@ -73,9 +73,7 @@ fn wanted(args: &Prune) -> Result<Vec<(String, Policy)>, Failure> {
 async fn open(url: &str, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGen>) -> Result<Store, Failure> {
     let parsed = StoreUrl::parse(url).map_err(Failure::usage)?;
     let opened = store::open(&parsed, OpenConfig::new(clock.clone(), ids.clone())).await;
-    opened.map_err(|error| {
-        Failure::new(exit_of_sqlite(sqlite_replica::Error::from(error.clone()).class()), error)
-    })
+    opened.map_err(|error| Failure::new(exit_of(sqlite_replica::Error::from(error.clone()).class()), error))
 }
 
 fn text(row: &Row, apply: bool) -> String {

@@ -6,7 +6,7 @@ use crate::pairs::{self, Pairs};
 use crate::stores::Clients;
 use crate::{access, beside, memory, pod, serve};
 use clock::{Clock, IdGen, SystemClock, SystemIds};
-use door::{Failure, exit_of_sqlite};
+use door::{Failure, exit_of};
 use protect::handover::Handover;
 use sqlite_replica::{
     Claim, Claiming, Config, Fill, Finish, Fleet, FleetConfig, Found, News, Outcome, Target,
@@ -200,7 +200,7 @@ fn tell(outcome: &Outcome) -> Exit {
                 true => eprintln!("{}: {text}", crate::PROGRAM),
                 false => eprintln!("{}: {path}: {text}", crate::PROGRAM),
             }
-            exit_of_sqlite(error.class())
+            exit_of(error.class())
         }
     }
 }

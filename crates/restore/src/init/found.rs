@@ -6,7 +6,7 @@
 use super::stores::{Replica, Stores};
 use crate::cli;
 use clock::{Clock, SystemClock};
-use door::{Failure, exit_of_sqlite};
+use door::{Failure, exit_of};
 use protect::{Database, Description};
 use sqlite_replica::{Error, Fill, Found, replicas_below};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,8 +64,7 @@ async fn search(
         fill: Fill(Arc::new(|_, _| true)),
     };
     let selection = found.selection().map_err(|what| Failure::usage(format!("databases: {what}")))?;
-    let failed =
-        |error: Error| Failure::new(exit_of_sqlite(error.class()), format!("{}: {error}", entry.path));
+    let failed = |error: Error| Failure::new(exit_of(error.class()), format!("{}: {error}", entry.path));
     let local = selection.names(SystemClock.unix_ms()).map_err(failed)?;
     let stored = match listed(args, replica, !local.is_empty()).await {
         Ok(stored) => stored,
