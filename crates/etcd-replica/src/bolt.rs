@@ -5,6 +5,7 @@
 //! Facts: bbolt's page and meta structures; all integers little-endian; checked against files of etcd 3.4, 3.5 and 3.6.
 //! What it does not do: write, know what etcd keeps in the buckets, trust the freelist.
 
+mod element;
 mod meta;
 mod page;
 mod walk;

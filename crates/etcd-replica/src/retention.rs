@@ -7,11 +7,15 @@
 //! What it does not do: delete ([`crate::prune`]), look at any clock or store.
 
 mod gate;
+mod keep;
+mod object;
 mod plan;
 mod policy;
 
 pub use gate::Gate;
-pub use plan::{Keep, Object, Plan, Row, State, Verdict, plan};
+pub use keep::Keep;
+pub use object::{Object, State};
+pub use plan::{Plan, Row, Verdict, plan};
 pub use policy::Policy;
 
 #[cfg(test)]

@@ -75,8 +75,39 @@ impl Cluster {
         for index in 0..count {
             cluster.resume(index);
         }
-        wait_until(PATIENCE, "etcd is healthy", || cluster.try_ctl(&["endpoint", "health"], "").is_ok());
+        cluster.settle();
         Ok(cluster)
+    }
+
+    /// Waits until all running members answer reads of the whole cluster, have one leader and hold the same revision, and every member
+    /// has announced where its clients reach it. That one is healthy says nothing of the others.
+    #[track_caller]
+    pub fn settle(&self) {
+        wait_until(PATIENCE, "etcd is healthy and of one mind", || self.is_settled());
+    }
+
+    fn is_settled(&self) -> bool {
+        let running: Vec<&str> =
+            self.members.iter().filter(|m| m.proc.is_some()).map(|m| m.client.as_str()).collect();
+        let all = running.join(",");
+        let Ok(status) = self.try_at(&all, &["endpoint", "status", "-w", "fields"], "") else {
+            return false;
+        };
+        // Lines like `"Revision" : 5`; one of each kind per member.
+        let same = |field: &str| {
+            let values: Vec<&str> = status
+                .lines()
+                .filter_map(|line| line.split_once(" : ").filter(|(name, _)| name.trim_matches('"') == field))
+                .map(|(_, value)| value.trim())
+                .collect();
+            values.len() == running.len() && values.iter().all(|value| *value == values[0] && *value != "0")
+        };
+        same("Revision")
+            && same("Leader")
+            && self.try_at(&all, &["endpoint", "health"], "").is_ok()
+            && self
+                .try_ctl(&["member", "list", "-w", "simple"], "")
+                .is_ok_and(|list| self.members.iter().all(|member| list.contains(&member.client)))
     }
 
     /// A server over an existing data directory or none, alone.
@@ -92,6 +123,7 @@ impl Cluster {
             .env("ETCD_UNSUPPORTED_ARCH", "arm64")
             // A benchmark fills more than the 2 GiB that are the default.
             .env("ETCD_QUOTA_BACKEND_BYTES", "8589934592")
+            .env("ETCD_MAX_TXN_OPS", "5000")
             .args(["--name", &member.name, "--data-dir"])
             .arg(&member.dir)
             .args(["--listen-client-urls", &member.client, "--advertise-client-urls", &member.client])
@@ -168,8 +200,12 @@ impl Cluster {
     /// As [`Self::ctl`]; its complaint where it fails.
     pub fn try_ctl(&self, args: &[&str], stdin: &str) -> Result<String, String> {
         let member = self.members.iter().find(|member| member.proc.is_some()).expect("a running member");
+        self.try_at(&member.client, args, stdin)
+    }
+
+    fn try_at(&self, endpoints: &str, args: &[&str], stdin: &str) -> Result<String, String> {
         let mut command = self.etcdctl();
-        command.args(["--endpoints", &member.client]);
+        command.args(["--endpoints", endpoints]);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         let mut input = child.stdin.take().expect("piped");

@@ -5,13 +5,11 @@
 //! gives. bbolt has no checksum per page: a flipped bit inside a value is found by SHA-256, not here.
 //! Memory: one page per level (at most 32), and one bit per page of the file (P7); pages are read into buffers of earlier ones.
 
-use super::{BRANCH, LEAF, Meta, PAGE_HEADER, PageHeader, ReadAt, u32_at, u64_at};
+use super::element::{IS_BUCKET, Page, branch, bucket_root, inline_page, last_of, leaf};
+use super::{BRANCH, LEAF, Meta, PageHeader, ReadAt};
 use crate::{Error, Result};
 use std::cell::RefCell;
 
-const ELEMENT: usize = 16;
-const BUCKET_HEADER: usize = 16;
-const IS_BUCKET: u32 = 1;
 /// More levels than any tree of 2^64 keys has.
 const MAX_DEPTH: usize = 32;
 /// A page with its overflow is at most this: etcd's largest request is 1.5 MiB by default and 10 MiB in practice.
@@ -41,12 +39,6 @@ pub(crate) struct Tree<'a> {
     meta: Meta,
     /// Buffers of pages that are done: a new one for each page would cost more than what is done with it.
     spare: RefCell<Vec<Vec<u8>>>,
-}
-
-/// A page with its overflow, in memory.
-struct Page {
-    header: PageHeader,
-    bytes: Vec<u8>,
 }
 
 struct Walk<'w> {
@@ -285,56 +277,4 @@ fn in_order(
     } else {
         Err(Error::damaged(format!("the keys of page {id} are not in order")))
     }
-}
-
-fn bucket_root(value: &[u8]) -> Result<u64> {
-    if value.len() < BUCKET_HEADER {
-        return Err(Error::damaged("a bucket without its header"));
-    }
-    Ok(u64_at(value, 0))
-}
-
-fn inline_page(value: &[u8]) -> Result<Page> {
-    let bytes = value.get(BUCKET_HEADER..).filter(|bytes| bytes.len() >= PAGE_HEADER);
-    let bytes = bytes.ok_or_else(|| Error::damaged("an inline bucket without a page"))?.to_vec();
-    let header = PageHeader::read(&bytes);
-    if header.flags != LEAF {
-        return Err(Error::damaged("an inline bucket that is not a leaf"));
-    }
-    Ok(Page { header, bytes })
-}
-
-fn last_of(page: &Page) -> Result<Option<Vec<u8>>> {
-    match page.header.count.checked_sub(1) {
-        Some(last) => Ok(Some(leaf(page, usize::from(last))?.1.to_vec())),
-        None => Ok(None),
-    }
-}
-
-/// Key and child of a branch element.
-fn branch(page: &Page, index: usize) -> Result<(&[u8], u64)> {
-    let at = PAGE_HEADER + index * ELEMENT;
-    let element = page.bytes.get(at..at + ELEMENT).ok_or_else(|| beyond(page))?;
-    let (pos, size) = (u32_at(element, 0), u32_at(element, 4));
-    Ok((slice(page, at, pos, size)?, u64_at(element, 8)))
-}
-
-/// Flags, key and value of a leaf element.
-fn leaf(page: &Page, index: usize) -> Result<(u32, &[u8], &[u8])> {
-    let at = PAGE_HEADER + index * ELEMENT;
-    let element = page.bytes.get(at..at + ELEMENT).ok_or_else(|| beyond(page))?;
-    let (pos, ksize, vsize) = (u32_at(element, 4), u32_at(element, 8), u32_at(element, 12));
-    let all = slice(page, at, pos, ksize.checked_add(vsize).ok_or_else(|| beyond(page))?)?;
-    let (key, value) = all.split_at(ksize as usize);
-    Ok((u32_at(element, 0), key, value))
-}
-
-/// Bytes at `pos` behind the element that stands at `at`.
-fn slice(page: &Page, at: usize, pos: u32, size: u32) -> Result<&[u8]> {
-    let start = at + pos as usize;
-    page.bytes.get(start..start + size as usize).ok_or_else(|| beyond(page))
-}
-
-fn beyond(page: &Page) -> Error {
-    Error::damaged(format!("an element of page {} lies beyond its end", page.header.id))
 }

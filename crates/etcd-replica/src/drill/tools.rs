@@ -2,10 +2,11 @@
 
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const RESTORE: Duration = Duration::from_secs(600);
+const STEP: Duration = Duration::from_millis(20);
 
 /// Where etcd's programs are.
 #[derive(Debug, Clone)]
@@ -38,32 +39,50 @@ impl Tools {
         self.restorer.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    pub(crate) async fn snapshot_restore(&self, file: &Path, data: &Path) -> Result<()> {
-        let (program, file, data) = (self.restorer.clone(), file.to_owned(), data.to_owned());
+    /// Restores a snapshot into an empty directory; what the tool says meanwhile goes into `log`.
+    pub(crate) async fn snapshot_restore(&self, file: &Path, data: &Path, log: &Path) -> Result<()> {
         let name = self.restorer_name();
-        let work = tokio::task::spawn_blocking(move || {
-            let mut command = std::process::Command::new(program);
-            command
-                .env("ETCDCTL_API", "3")
-                .args(["snapshot", "restore"])
-                .arg(file)
-                .arg("--data-dir")
-                .arg(data)
-                .args(["--name", "drill", "--initial-cluster", "drill=http://127.0.0.1:1"])
-                .args(["--initial-advertise-peer-urls", "http://127.0.0.1:1"])
-                .stdin(Stdio::null());
-            command.output()
-        });
-        let output = tokio::time::timeout(RESTORE, work)
-            .await
-            .map_err(|_| Error::Source(format!("{name} snapshot restore took longer than 10 minutes")))?
-            .map_err(|error| Error::Source(format!("{name} snapshot restore ended: {error}")))?
+        let out = std::fs::File::create(log).map_err(Error::local(format!("create {}", log.display())))?;
+        let child = Command::new(&self.restorer)
+            .env("ETCDCTL_API", "3")
+            .args(["snapshot", "restore"])
+            .arg(file)
+            .arg("--data-dir")
+            .arg(data)
+            .args(["--name", "drill", "--initial-cluster", "drill=http://127.0.0.1:1"])
+            .args(["--initial-advertise-peer-urls", "http://127.0.0.1:1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(out)
+            .spawn()
             .map_err(Error::local(format!("start {name}")))?;
-        if output.status.success() {
+        let mut child = Ended(child);
+        let ended = tokio::time::timeout(RESTORE, async {
+            loop {
+                match child.0.try_wait().map_err(Error::local(format!("wait for {name}")))? {
+                    Some(status) => return Ok::<_, Error>(status),
+                    None => tokio::time::sleep(STEP).await,
+                }
+            }
+        });
+        let status = ended
+            .await
+            .map_err(|_| Error::Source(format!("{name} snapshot restore took longer than 10 minutes")))??;
+        if status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = std::fs::read_to_string(log).unwrap_or_default();
         let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing").to_owned();
         Err(Error::Damaged(format!("{name} snapshot restore refuses the file: {last}")))
+    }
+}
+
+/// A child that is gone when nobody waits for it any more: a drill that is ended by a signal leaves nothing that writes.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

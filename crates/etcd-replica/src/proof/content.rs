@@ -15,6 +15,8 @@ use crate::{Error, Result};
 use crc_fast::{CrcAlgorithm, Digest};
 use std::collections::BTreeMap;
 
+/// Key of the revision up to which the history is compacted.
+const COMPACTED: &[u8] = b"scheduledCompactRev";
 /// Most different resources that are counted by name.
 const MAX_RESOURCES: usize = 2_000;
 /// Where the others are counted.
@@ -139,8 +141,7 @@ impl Gather {
             let bytes = self.meta.get(name.as_bytes())?;
             Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
         };
-        let compacted =
-            self.meta.get(&b"scheduledCompactRev"[..]).map(|key| main_revision(key)).transpose()?;
+        let compacted = self.meta.get(COMPACTED).map(|key| main_revision(key)).transpose()?;
         let storage_version = match self.meta.get(&b"storageVersion"[..]) {
             Some(version) => String::from_utf8_lossy(version).chars().take(32).collect(),
             None if self.meta.contains_key(&b"term"[..]) => "3.5".to_owned(),
@@ -204,4 +205,17 @@ pub(crate) fn newest_revision(file: &dyn ReadAt, shape: &Shape) -> Result<i64> {
         Some(key) => main_revision(&key),
         None => Err(Error::damaged("the snapshot holds no revision at all")),
     }
+}
+
+/// The revision that a server over this file is at. A deletion may have been the newest write and been compacted away: then no row has that
+/// revision any more, and only the compaction tells that it was reached.
+pub(crate) fn reached_revision(file: &dyn ReadAt, shape: &Shape) -> Result<i64> {
+    let mut compacted = 0;
+    Tree::new(file, shape.meta).walk_bucket(META_BUCKET, &mut |entry| {
+        if entry.key == COMPACTED {
+            compacted = main_revision(entry.value)?;
+        }
+        Ok(())
+    })?;
+    Ok(newest_revision(file, shape)?.max(compacted))
 }

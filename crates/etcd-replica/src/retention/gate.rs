@@ -1,6 +1,6 @@
 //! Reasons to delete nothing at all in this run.
 
-use super::plan::{Object, State};
+use super::object::{Object, State};
 use super::{Context, Policy, SLACK};
 use serde::Serialize;
 use std::fmt;

@@ -11,7 +11,7 @@ use super::wire::{
     MemberListResponse, Nothing, RangeRequest, RangeResponse, SnapshotResponse, StatusResponse,
 };
 use super::{Origin, Taken};
-use crate::proof::content::newest_revision;
+use crate::proof::content::{newest_revision, reached_revision};
 use crate::proof::{MemberHash, Shape, Verdict};
 use crate::{Error, Result};
 use clock::Clock;
@@ -135,9 +135,10 @@ impl EtcdSource {
         .await?;
         let shape = Shape::of(&*received.spool)?;
         let revision = newest_revision(&*received.spool, &shape)?;
-        if revision < before {
+        let reached = reached_revision(&*received.spool, &shape)?;
+        if reached < before {
             return Err(Error::Source(format!(
-                "{endpoint} gave revision {revision}, but the cluster was at {before} before: it answers with old data"
+                "{endpoint} gave revision {reached}, but the cluster was at {before} before: it answers with old data"
             )));
         }
         let mut hashes = join_all(known.iter().map(|member| ask(member, revision))).await;

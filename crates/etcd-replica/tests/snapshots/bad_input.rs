@@ -78,17 +78,20 @@ fn p2_a_flipped_bit_anywhere_is_no_backup() {
 fn p7_endless_empty_messages_and_stalled_streams_end_by_themselves() {
     let (bench, fake, file) = (Bench::new(), Fake::start(None), snapshot(&kubernetes()));
     etcd(&fake, &file, 2);
+    let within = |idle, total| {
+        let endpoints = vec![format!("http://127.0.0.1:{}", fake.port)];
+        Source::Etcd(EtcdSource { endpoints, tls: TlsFiles::default(), limits: Limits { idle, total } })
+    };
     let half = etcd_stream(&file)[..1].to_vec();
+    let idle = within(Duration::from_millis(300), Duration::from_secs(60));
     for (what, step) in [("empty messages", Step::EmptyForEver), ("a stall", Step::Stall)] {
         fake.on(SNAPSHOT, Answer::Stream(vec![step.clone()]));
-        refused(&bench, &plain(fake.port), what, Class::Retriable, "no new byte");
+        refused(&bench, &idle, what, Class::Retriable, "no new byte");
         fake.on(SNAPSHOT, Answer::Stream([half.clone(), vec![step]].concat()));
-        refused(&bench, &plain(fake.port), what, Class::Retriable, "no new byte");
+        refused(&bench, &idle, what, Class::Retriable, "no new byte");
     }
-    let limits = Limits { total: Duration::from_millis(200), idle: Duration::from_secs(60) };
-    let endpoints = vec![format!("http://127.0.0.1:{}", fake.port)];
-    let source = Source::Etcd(EtcdSource { endpoints, tls: TlsFiles::default(), limits });
-    refused(&bench, &source, "longer than allowed", Class::Retriable, "took longer");
+    let total = within(Duration::from_secs(60), Duration::from_millis(200));
+    refused(&bench, &total, "longer than allowed", Class::Retriable, "took longer");
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn two_jobs_at_once_are_told_apart() {
     etcd(&fake, &file, 2);
     let lock = std::fs::File::create(bench.dir.path().join(".etcd-shipper.lock")).unwrap();
     let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
-    refused(&bench, &plain(fake.port), "the same spool", Class::Busy, "another etcd-shipper");
+    refused(&bench, &plain(fake.port), "the same spool", Class::Fenced, "another etcd-shipper");
     drop(held);
     bench.ship(&plain(fake.port)).unwrap().shipped.unwrap();
     // The same snapshot of the same second from another node: its name is taken.
@@ -268,7 +271,7 @@ fn two_jobs_at_once_are_told_apart() {
     // The first of a day is there now, so the second one has another slot and stands beside it.
     assert!(again.is_ok());
     let third = bench.ship(&plain(fake.port)).unwrap().shipped.unwrap_err();
-    assert_eq!(third.class(), Class::Busy, "{third}");
+    assert_eq!(third.class(), Class::Fenced, "{third}");
 }
 
 #[test]

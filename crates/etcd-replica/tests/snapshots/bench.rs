@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::fault::{FaultStore, Faults};
 use store::{MemoryStore, OpenConfig, RetryPolicy, Store};
+use testkit::s3::S3Server;
 
 /// 2026-11-21T14:15:00Z
 pub(crate) const NOW: i64 = 1_795_270_500_000;
@@ -92,8 +93,9 @@ impl Bench {
     }
 }
 
-pub(crate) fn short_limits() -> Limits {
-    Limits { idle: Duration::from_millis(300), total: Duration::from_secs(20) }
+/// Longer than any machine that is merely busy takes; a test that is about limits sets its own.
+pub(crate) fn patient() -> Limits {
+    Limits { idle: Duration::from_secs(60), total: Duration::from_secs(120) }
 }
 
 pub(crate) fn plain(port: u16) -> Source {
@@ -101,9 +103,27 @@ pub(crate) fn plain(port: u16) -> Source {
 }
 
 pub(crate) fn etcd_at(endpoints: &[String], tls: TlsFiles) -> Source {
-    Source::Etcd(EtcdSource { endpoints: endpoints.to_vec(), tls, limits: short_limits() })
+    Source::Etcd(EtcdSource { endpoints: endpoints.to_vec(), tls, limits: patient() })
 }
 
 pub(crate) fn tls_files(ca: &Path, cert: &Path, key: &Path) -> TlsFiles {
     TlsFiles { cacert: Some(ca.to_owned()), cert: Some(cert.to_owned()), key: Some(key.to_owned()) }
+}
+
+/// A store whose clock is fifty minutes off, and its server.
+pub(crate) fn skewed() -> (S3Server, Store) {
+    let server = S3Server::start();
+    let config = OpenConfig {
+        credentials_dir: None,
+        env: |name| match name {
+            "AWS_ACCESS_KEY_ID" => Some(testkit::s3::ACCESS_KEY.into()),
+            "AWS_SECRET_ACCESS_KEY" => Some(testkit::s3::SECRET_KEY.into()),
+            _ => None,
+        },
+        ..OpenConfig::default()
+    };
+    server.faults().skew_date(Duration::from_secs(3_000));
+    let url = store::StoreUrl::parse(&server.url("etcd")).unwrap();
+    let store = run(store::open(&url, config)).unwrap();
+    (server, store)
 }

@@ -1,6 +1,6 @@
 //! Retention over stores that refuse, lie or change.
 
-use crate::bench::{Bench, NOW, plain, run};
+use crate::bench::{Bench, NOW, plain, run, skewed};
 use crate::fake::{Fake, etcd};
 use bytes::Bytes;
 use etcd_replica::retention::{Gate, State};
@@ -232,21 +232,9 @@ fn p3_uploads_that_fail_leave_no_backup_and_are_tried_again_from_the_spool() {
 
 #[test]
 fn clocks_that_differ_make_a_snapshot_suspect_and_close_the_gate() {
-    use testkit::s3::S3Server;
-    let (bench, fake, server) = (Bench::new(), Fake::start(None), S3Server::start());
+    let (bench, fake) = (Bench::new(), Fake::start(None));
     etcd(&fake, &snapshot(&kubernetes()), 2);
-    let config = store::OpenConfig {
-        credentials_dir: None,
-        env: |name| match name {
-            "AWS_ACCESS_KEY_ID" => Some(testkit::s3::ACCESS_KEY.into()),
-            "AWS_SECRET_ACCESS_KEY" => Some(testkit::s3::SECRET_KEY.into()),
-            _ => None,
-        },
-        ..store::OpenConfig::default()
-    };
-    server.faults().skew_date(std::time::Duration::from_secs(3_000));
-    let url = store::StoreUrl::parse(&server.url("etcd")).unwrap();
-    let store = run(store::open(&url, config)).unwrap();
+    let (_server, store) = skewed();
     let to = etcd_replica::Destination { url: "s3".into(), store: store.clone(), policy: tight() };
     let shipped =
         run(etcd_replica::ship(&plain(fake.port), &[to], &bench.options(), &clock::SystemClock)).unwrap();

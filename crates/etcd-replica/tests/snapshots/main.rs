@@ -7,7 +7,10 @@
 
 mod bad_input;
 mod bench;
+mod compaction;
+mod doctor;
 mod fake;
+mod gate;
 mod keeping;
 mod real;
 mod talos;

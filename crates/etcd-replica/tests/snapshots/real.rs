@@ -7,9 +7,9 @@ use etcd_replica::{Catalogue, Progress, Source, TlsFiles, choose, restore};
 use nix::sys::signal::Signal;
 use testkit::etcd::{Cluster, program};
 
-const UID: &str = "0c9d51aa-5b1e-4f6e-8a57-70c2c1b2a3d4";
+pub(crate) const UID: &str = "0c9d51aa-5b1e-4f6e-8a57-70c2c1b2a3d4";
 
-fn source(cluster: &Cluster) -> Source {
+pub(crate) fn source(cluster: &Cluster) -> Source {
     let tls = match (&cluster.pki, &cluster.client) {
         (Some(pki), Some(client)) => tls_files(&pki.ca(), &client.cert, &client.key),
         _ => TlsFiles::default(),
@@ -18,7 +18,7 @@ fn source(cluster: &Cluster) -> Source {
     etcd_at(&cluster.endpoints()[..1], tls)
 }
 
-fn start(count: usize, tls: bool) -> Option<Cluster> {
+pub(crate) fn start(count: usize, tls: bool) -> Option<Cluster> {
     Cluster::start(count, tls).map_err(|why| println!("SKIP: {why}")).ok()
 }
 
@@ -26,6 +26,7 @@ fn start(count: usize, tls: bool) -> Option<Cluster> {
 fn three_members_agree_and_one_that_is_away_is_unknown() {
     let Some(mut cluster) = start(3, true) else { return };
     cluster.fill(UID, 400);
+    cluster.settle();
     let bench = Bench::new();
     let manifest = bench.ship(&source(&cluster)).unwrap().shipped.unwrap();
     let equal =
@@ -51,9 +52,7 @@ fn three_members_agree_and_one_that_is_away_is_unknown() {
     // A member that is stopped is unknown, and says so; the others still prove the snapshot.
     cluster.stop(2);
     // It may have led: until the others have elected one of them, a run fails and may be repeated.
-    testkit::procs::wait_until(std::time::Duration::from_secs(20), "a leader", || {
-        cluster.try_ctl(&["endpoint", "health"], "").is_ok()
-    });
+    cluster.settle();
     bench.clock.advance_ms(3_600_000);
     let alone = bench.ship(&source(&cluster)).unwrap().shipped.unwrap();
     assert_eq!((alone.hashkv.verdict, equal(&alone), alone.hashkv.members.len()), (Verdict::Equal, 2, 3));
@@ -61,7 +60,7 @@ fn three_members_agree_and_one_that_is_away_is_unknown() {
     cluster.stop(1);
     bench.clock.advance_ms(3_600_000);
     let mut error = String::new();
-    testkit::procs::wait_until(std::time::Duration::from_secs(20), "the quorum is noticed", || {
+    testkit::procs::wait_until(std::time::Duration::from_secs(60), "the quorum is noticed", || {
         match bench.ship(&source(&cluster)) {
             Ok(_) => false,
             Err(found) => {
@@ -87,50 +86,6 @@ fn a_member_that_lags_is_unknown_or_equal_but_never_a_success_by_mistake() {
     let unknown: Vec<_> = manifest.hashkv.members.iter().filter(|m| m.verdict == Verdict::Unknown).collect();
     assert_eq!(unknown.len(), 1, "{:?}", manifest.hashkv);
     assert!(unknown[0].why.is_some());
-}
-
-#[test]
-fn p6_a_compaction_between_the_snapshot_and_its_hash_is_unknown_and_never_a_false_alarm() {
-    let Some(cluster) = start(3, true) else { return };
-    // Large enough that the cluster is written to and compacted while a snapshot streams.
-    let filler: Vec<(String, String)> =
-        (0..2_200).map(|index| (format!("/registry/filler/f{index:05}"), "x".repeat(10_000))).collect();
-    cluster.put(&filler);
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let (mut compacted, mut verdicts) = (0, Vec::new());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(std::sync::atomic::Ordering::SeqCst) {
-                cluster.put(&[("/registry/leases/one".into(), "more".into())]);
-                let status = cluster.ctl(&["get", "/registry/leases/one", "-w", "json"], "");
-                let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-                // Somebody else may have been faster; that is no failure of this test.
-                let _ = cluster.try_ctl(&["compaction", &status["header"]["revision"].to_string()], "");
-            }
-        });
-        let bench = Bench::new();
-        // How often one comes in between is the machine's business; what must never come is a false alarm.
-        for _ in 0..12 {
-            let shipped = bench.ship(&source(&cluster));
-            bench.clock.advance_ms(3_600_000);
-            let shipped = shipped.map(|delivery| delivery.shipped.unwrap().hashkv);
-            let why = |hash: &etcd_replica::proof::MemberHash| {
-                hash.why.as_ref().is_some_and(|w| w.contains("compacted"))
-            };
-            compacted += shipped.iter().filter(|found| found.members.iter().any(why)).count();
-            verdicts.push(shipped.map(|found| found.verdict).map_err(|error| error.to_string()));
-        }
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
-    });
-    assert!(
-        verdicts.iter().all(|found| matches!(found, Ok(Verdict::Equal | Verdict::Unknown))),
-        "{verdicts:?}"
-    );
-    if compacted == 0 {
-        println!(
-            "SKIP the answer \"compacted\": no compaction came between a snapshot and its hash in twelve runs"
-        );
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A faithful fake of the four calls of the Talos machine API: client certificates, 1 KiB at a time, failures that end with OK.
 
-use crate::bench::{Bench, short_limits};
+use crate::bench::{Bench, patient};
 use crate::fake::{Answer, Fake, Step, Tls, one};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,7 +16,7 @@ fn chunks(file: &[u8]) -> Vec<Step> {
     file.chunks(1024).map(|chunk| Step::Message(bytes_field(2, chunk))).collect()
 }
 
-fn node(fake: &Fake, file: &[u8], member: u64, learner: bool) {
+pub(crate) fn node(fake: &Fake, file: &[u8], member: u64, learner: bool) {
     let metadata = bytes_field(1, &bytes_field(1, format!("node-{member}").as_bytes()));
     let status = [
         number_field(4, 1),
@@ -48,14 +48,14 @@ fn talosconfig(path: &Path, ports: &[u16], pki: &Pki, client: &Certificate, labe
     std::fs::write(path, text).unwrap();
 }
 
-struct Nodes {
-    fakes: Vec<Fake>,
+pub(crate) struct Nodes {
+    pub(crate) fakes: Vec<Fake>,
     pki: Pki,
     client: Certificate,
     dir: tempfile::TempDir,
 }
 
-fn nodes(count: usize) -> Nodes {
+pub(crate) fn nodes(count: usize) -> Nodes {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::new(dir.path(), "talos");
     let names = ["localhost", "127.0.0.1"];
@@ -66,11 +66,11 @@ fn nodes(count: usize) -> Nodes {
 }
 
 impl Nodes {
-    fn source(&self, label: &str) -> Source {
+    pub(crate) fn source(&self, label: &str) -> Source {
         let path = self.dir.path().join("talosconfig");
         let ports: Vec<u16> = self.fakes.iter().map(|fake| fake.port).collect();
         talosconfig(&path, &ports, &self.pki, &self.client, label);
-        Source::Talos(TalosSource { talosconfig: path, limits: short_limits() })
+        Source::Talos(TalosSource { talosconfig: path, limits: patient() })
     }
 }
 
