@@ -14,6 +14,8 @@ use testkit::s3::S3Server;
 pub(crate) struct Bench {
     /// Also databases of 1 and 2.6 GiB.
     pub(crate) large: bool,
+    /// Of the trees of files only the one with so many.
+    pub(crate) files: Option<usize>,
     /// Times that a restore of files is measured; the median counts.
     pub(crate) runs: usize,
     /// Tiny sizes: does the program work?
@@ -36,7 +38,7 @@ impl Bench {
         fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
         let scratch = tempfile::tempdir_in(&output)?;
         let quick = env::var_os("HIGHWATER_BENCH_QUICK").is_some_and(|value| value == "1");
-        Ok(Bench { large, runs: 1, quick, litestream: litestream(target), output, scratch })
+        Ok(Bench { large, files: None, runs: 1, quick, litestream: litestream(target), output, scratch })
     }
 
     /// The scratch directory.

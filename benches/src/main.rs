@@ -1,6 +1,6 @@
 //! Benchmarks of the replicas of databases and of files, and of etcd snapshots (`benches etcd`, see `etcd.rs`): what they cost, how soon a change is safe, how fast it comes back.
 //!
-//! `benches sqlite|files [--large] [--runs N] [--only SECTION]` runs the real binaries against the S3 server of `testkit`, and beside them what
+//! `benches sqlite|files [--large] [--files N] [--runs N] [--only SECTION]` runs the real binaries against the S3 server of `testkit`, and beside them what
 //! people use today, where it is found: Litestream; rclone and restic. Every number is measured in this one run, nothing is
 //! estimated, and what could not be measured says why. Prints markdown tables; all numbers go to
 //! `target/bench/sqlite.json` or `files.json`. `HIGHWATER_BENCH_QUICK=1` shrinks everything: a test of the program, not a measurement.
@@ -37,8 +37,8 @@ use std::io::Write;
 use std::time::Instant;
 
 const USAGE: &str = "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests]...
-       benches files [--large] [--runs N] [--only backup|sidecar|idle|restore]...
-       benches etcd";
+       benches files [--large] [--files N] [--runs N] [--only backup|sidecar|idle|restore]...
+       benches etcd [--only snapshot|drill|keys]...";
 
 /// A section's name, and what measures it.
 type Measure = (&'static str, fn(&Bench) -> Section);
@@ -65,12 +65,13 @@ const SQLITE: [Measure; 5] = [
 
 fn main() -> Result<()> {
     if env::args().nth(1).as_deref() == Some("etcd") {
-        return etcd::run();
+        return etcd::run(env::args().skip(2));
     }
-    let Arguments { subject, large, runs, only } = arguments()?;
+    let Arguments { subject, large, files, runs, only } = arguments()?;
     let started = Instant::now();
     let mut bench = Bench::new(large)?;
     bench.runs = runs;
+    bench.files = files;
     let machine = machine::describe(&bench, (subject.name == "files").then(files::beside))?;
     println!("# {}\n\n{}\n", subject.title, machine.text);
     let mut numbers = json!({ "machine": machine.json, "large": large, "quick": bench.quick });
@@ -96,6 +97,7 @@ fn main() -> Result<()> {
 struct Arguments {
     subject: &'static Subject,
     large: bool,
+    files: Option<usize>,
     runs: usize,
     only: Vec<String>,
 }
@@ -104,14 +106,13 @@ fn arguments() -> Result<Arguments> {
     let mut arguments = env::args().skip(1);
     let wanted = arguments.next().context(USAGE)?;
     let subject = SUBJECTS.iter().find(|subject| subject.name == wanted).context(USAGE)?;
-    let (mut large, mut runs, mut only) = (false, 1, Vec::new());
+    let (mut large, mut files, mut runs, mut only) = (false, None, 1, Vec::new());
+    let number = |text: Option<String>| text.and_then(|n| n.parse().ok()).filter(|n| *n > 0).context(USAGE);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--large" => large = true,
-            "--runs" if subject.name == "files" => {
-                let wanted = arguments.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
-                runs = wanted.context(USAGE)?;
-            }
+            "--runs" if subject.name == "files" => runs = number(arguments.next())?,
+            "--files" if subject.name == "files" => files = Some(number(arguments.next())?),
             "--only" => {
                 let name = arguments.next().context(USAGE)?;
                 if !subject.sections.iter().any(|(known, _)| *known == name) {
@@ -122,5 +123,5 @@ fn arguments() -> Result<Arguments> {
             _ => bail!(USAGE),
         }
     }
-    Ok(Arguments { subject, large, runs, only })
+    Ok(Arguments { subject, large, files, runs, only })
 }

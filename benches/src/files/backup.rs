@@ -3,15 +3,14 @@
 //! Each is a process of its own here, so ours claims the replica each time: a claim, and the question whether the store refuses a second
 //! create. What a change costs the sidecar, which claims once, is in the next table.
 
-use super::tool::{Asked, Keeper, Tool};
-use super::tree::{Event, Size, plant};
-use crate::bench::{Bench, server};
+use super::tool::{Asked, Kept, Tool};
+use super::tree::{Event, Size};
+use crate::bench::Bench;
 use crate::sample::mib;
 use crate::section::{Measured, Section, cells, number};
 use crate::table::Table;
 use anyhow::Result;
 use serde_json::json;
-use std::fs;
 
 const HEAD: [&str; 12] =
     ["", "", "PUT", "GET", "HEAD", "LIST", "DELETE", "all", "sent", "seconds", "CPU", "peak RSS"];
@@ -39,14 +38,8 @@ pub(crate) fn measure(bench: &Bench) -> Section {
 }
 
 fn runs(bench: &Bench, tool: Tool, size: Size) -> Result<Vec<Asked>> {
-    let place = bench.place()?;
-    let tree = place.path().join("tree");
-    plant(&tree, size)?;
-    let cache = place.path().join("cache");
-    fs::create_dir(&cache)?;
-    let server = server(place.path(), "store")?;
-    let keeper = Keeper { tool, server: &server, tree: tree.clone(), cache };
-    keeper.prepare()?;
+    let kept = Kept::new(bench, tool, size)?;
+    let (tree, keeper) = (kept.tree(), kept.keeper("cache")?);
     let run = |event: Event| {
         event.happen(&tree, size)?;
         keeper.backup()

@@ -7,9 +7,9 @@
 //! in the page cache, and a sync of the file system, which our restore has in it and the others have not.
 
 use super::backup::numbers;
-use super::tool::{Asked, Keeper, Tool};
+use super::tool::{Asked, Kept, Tool};
 use super::tree::{Size, plant, same};
-use crate::bench::{Bench, server};
+use crate::bench::Bench;
 use crate::sample::mib;
 use crate::section::{Measured, Section, attempt, cells, number};
 use crate::table::Table;
@@ -21,7 +21,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use testkit::s3::S3Server;
 
 const HEAD: [&str; 9] = [
     "latency per request",
@@ -81,7 +80,7 @@ pub(crate) fn measure(bench: &Bench) -> Section {
                     number(run, |median| numbers(&median.run));
             }
         }
-        kept.extend(stored.into_iter().filter_map(|(_, stored)| Some(stored.ok()?.place)));
+        kept.extend(stored.into_iter().filter_map(|(_, stored)| Some(stored.ok()?.kept.place)));
         tables.push(table);
     }
     Section { tables, json }
@@ -89,38 +88,25 @@ pub(crate) fn measure(bench: &Bench) -> Section {
 
 /// What one tool has stored of a tree.
 struct Stored {
-    tool: Tool,
-    place: TempDir,
-    server: S3Server,
+    kept: Kept,
     restored: usize,
 }
 
 impl Stored {
     fn new(bench: &Bench, tool: Tool, size: Size) -> Result<Stored> {
-        let place = bench.place()?;
-        plant(&place.path().join("tree"), size)?;
-        let server = server(place.path(), "store")?;
-        let stored = Stored { tool, place, server, restored: 0 };
-        let keeper = stored.keeper("cache")?;
-        keeper.prepare()?;
-        keeper.backup()?;
-        Ok(stored)
-    }
-
-    fn keeper(&self, cache: &str) -> Result<Keeper<'_>> {
-        let cache = self.place.path().join(cache);
-        fs::create_dir(&cache)?;
-        Ok(Keeper { tool: self.tool, server: &self.server, tree: self.place.path().join("tree"), cache })
+        let kept = Kept::new(bench, tool, size)?;
+        kept.keeper("cache")?.backup()?;
+        Ok(Stored { kept, restored: 0 })
     }
 
     /// What is restored after a loss is restored without a cache.
     fn restore(&mut self, latency: u64) -> Result<Asked> {
         self.restored += 1;
-        let back = self.place.path().join(format!("back-{}", self.restored));
-        let keeper = self.keeper(&format!("cache-{}", self.restored))?;
-        self.server.faults().latency(Duration::from_millis(latency));
+        let back = self.kept.place.path().join(format!("back-{}", self.restored));
+        let keeper = self.kept.keeper(&format!("cache-{}", self.restored))?;
+        self.kept.server.faults().latency(Duration::from_millis(latency));
         let restored = keeper.restore(&back);
-        self.server.faults().latency(Duration::ZERO);
+        self.kept.server.faults().latency(Duration::ZERO);
         let (asked, at) = restored?;
         same(&keeper.tree, &at)?;
         Ok(asked)

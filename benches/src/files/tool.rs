@@ -1,18 +1,22 @@
 //! The three that keep a tree: ours, `rclone` and `restic`, as commands with the settings a person would use.
 
+use super::tree::{Size, plant};
+use crate::bench::{Bench, server};
 use crate::replicator::clean;
 use crate::section::{MISSING, Measured, attempt};
 use crate::usage::{self, Ran};
 use anyhow::Result;
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use tempfile::TempDir;
 use testkit::procs;
 use testkit::s3::{ACCESS_KEY, BUCKET, Counts, REGION, S3Server, SECRET_KEY};
 
 /// Longest run.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +88,38 @@ pub(crate) struct Keeper<'a> {
     pub(crate) tree: PathBuf,
     /// Where its own cache goes.
     pub(crate) cache: PathBuf,
+}
+
+/// A tree, a server, and one tool that keeps the one on the other: what every measurement of a tool begins with.
+pub(crate) struct Kept {
+    pub(crate) tool: Tool,
+    pub(crate) place: TempDir,
+    pub(crate) server: S3Server,
+}
+
+impl Kept {
+    /// The tree is there and the tool has been prepared; nothing is stored yet.
+    pub(crate) fn new(bench: &Bench, tool: Tool, size: Size) -> Result<Kept> {
+        let place = bench.place()?;
+        let tree = place.path().join("tree");
+        plant(&tree, size)?;
+        let server = server(place.path(), "store")?;
+        let kept = Kept { tool, place, server };
+        kept.keeper("cache")?.prepare()?;
+        Ok(kept)
+    }
+
+    /// The tree.
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.place.path().join("tree")
+    }
+
+    /// The tool with the cache of this name, which is empty if it is a new one.
+    pub(crate) fn keeper(&self, cache: &str) -> Result<Keeper<'_>> {
+        let cache = self.place.path().join(cache);
+        fs::create_dir_all(&cache)?;
+        Ok(Keeper { tool: self.tool, server: &self.server, tree: self.tree(), cache })
+    }
 }
 
 impl Keeper<'_> {

@@ -19,12 +19,18 @@ pub(crate) struct Size {
 }
 
 impl Size {
+    /// The trees of this run: the two small ones, the large one where it is asked for, or the one that was named by its files.
     pub(crate) fn all(bench: &Bench) -> Vec<Size> {
-        let mut sizes = vec![Size::small(bench), Size::middle(bench)];
-        if bench.large {
-            sizes.push(Size { files: bench.sized(50_000, 1_000), each: 10 << 10 });
+        let large = Size { files: bench.sized(50_000, 1_000), each: 10 << 10 };
+        match bench.files {
+            Some(files) => {
+                let known = [Size::small(bench), Size::middle(bench), large];
+                let each = known.iter().find(|size| size.files >= files).unwrap_or(&large).each;
+                vec![Size { files, each }]
+            }
+            None if bench.large => vec![Size::small(bench), Size::middle(bench), large],
+            None => vec![Size::small(bench), Size::middle(bench)],
         }
-        sizes
     }
 
     pub(crate) fn small(bench: &Bench) -> Size {

@@ -5,7 +5,13 @@ use anyhow::{Result, ensure};
 use std::process::Command;
 
 /// Runs the benchmark named `what`.
-pub(crate) fn run(what: &str, large: bool, runs: Option<u32>, only: &[String]) -> Result<()> {
+pub(crate) fn run(
+    what: &str,
+    large: bool,
+    files: Option<u32>,
+    runs: Option<u32>,
+    only: &[String],
+) -> Result<()> {
     ensure!(
         ["sqlite", "files", "etcd"].contains(&what),
         "there are the benchmarks sqlite, files and etcd, and none called {what:?}"
@@ -41,6 +47,9 @@ pub(crate) fn run(what: &str, large: bool, runs: Option<u32>, only: &[String]) -
     bench.args(["run", "--release", "--quiet", "-p", "benches", "--", what]);
     if large {
         bench.arg("--large");
+    }
+    if let Some(files) = files {
+        bench.args(["--files", &files.to_string()]);
     }
     if let Some(runs) = runs {
         bench.args(["--runs", &runs.to_string()]);

@@ -50,10 +50,13 @@ enum Task {
         /// Also measure with databases of 1 and 2.6 GiB, or 50,000 files
         #[arg(long)]
         large: bool,
+        /// Of the trees of files only one of so many
+        #[arg(long, value_name = "N")]
+        files: Option<u32>,
         /// How often a restore of files is measured; the median is shown
         #[arg(long, value_name = "N")]
         runs: Option<u32>,
-        /// Only this: throughput, latency, cost, restore or requests; of files backup, sidecar, idle or restore; may be repeated
+        /// Only this: throughput, latency, cost, restore or requests; of files backup, sidecar, idle or restore; of etcd snapshot, drill or keys; may be repeated
         #[arg(long, value_name = "SECTION")]
         only: Vec<String>,
     },
@@ -111,7 +114,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo { db } => demo::run(db),
         Task::Test { full } => suite::run(full),
-        Task::Bench { what, large, runs, only } => bench::run(&what, large, runs, &only),
+        Task::Bench { what, large, files, runs, only } => bench::run(&what, large, files, runs, &only),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Planted { only, seeds, steps } => planted::run(only.as_deref(), seeds, steps),
         Task::Dist { arm64 } => dist::run(arm64).map(drop),
