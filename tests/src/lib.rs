@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test measures real time")]
 
+pub mod disk;
 pub mod failing;
 pub mod http;
 mod outcome;
@@ -15,6 +16,7 @@ pub mod prometheus;
 pub mod rclone;
 pub mod servers;
 mod streamer;
+pub mod traced;
 pub mod tree;
 mod volume;
 

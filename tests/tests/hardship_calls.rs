@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use e2e::http::get;
 use e2e::pod::{addr, stop};
+use e2e::traced::{no_strace, traced};
 use e2e::{Outcome, PATIENCE, Place, run};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -32,28 +33,8 @@ fn counted(outcome: &Outcome, field: &str) -> u64 {
 
 /// The same command in whose process calls on one path fail.
 fn failing(command: &Command, path: &Path, calls: &str, when: &str) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(path);
-    strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error=EIO{when}")]);
-    strace.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
-    }
-    strace
-}
-
-/// Why nothing can be traced here, if nothing can.
-fn no_strace() -> Option<String> {
-    let tried =
-        Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    match tried {
-        Ok(status) if status.success() => None,
-        Ok(status) => Some(format!("strace may not trace: {status}")),
-        Err(error) => Some(format!("no strace: {error}")),
-    }
+    let (path, trace) = (path.to_str().unwrap(), format!("trace={calls}"));
+    traced(command, &["-P", path, "-e", &trace, "-e", &format!("inject={calls}:error=EIO{when}")])
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
+use e2e::disk::{LoopDisk, can};
 use e2e::http::{get, series};
 use e2e::pod::{addr, stop};
 use e2e::{Outcome, PATIENCE, Place, run};
@@ -41,12 +42,6 @@ fn as_nobody(mut command: Command) -> Option<Outcome> {
     }
     command.uid(NOBODY).gid(NOBODY);
     Some(run(command))
-}
-
-/// True if the command can be run and succeeds.
-fn can(program: &str, arguments: &[&str]) -> bool {
-    let tried = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    tried.is_ok_and(|status| status.success())
 }
 
 /// A directory that everybody may enter.
@@ -130,10 +125,7 @@ fn acls_come_back_as_they_were() {
 }
 
 /// A disk with bad sectors under chosen files: a file system in a file, where their blocks lie behind the point at which it is cut off.
-struct BadDisk {
-    dir: TempDir,
-    is_mounted: bool,
-}
+struct BadDisk(LoopDisk);
 
 impl BadDisk {
     /// Blocks of 1 KiB, and how many of them are there when the disk is broken.
@@ -141,17 +133,11 @@ impl BadDisk {
     const GOOD: u64 = 30 << 10;
 
     fn mount() -> Result<BadDisk, String> {
-        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let mut disk = BadDisk { dir, is_mounted: false };
-        let file = fs::File::create(disk.at("image")).and_then(|file| file.set_len(Self::BLOCKS << 10));
-        file.and_then(|()| fs::create_dir(disk.at("disk"))).map_err(|e| e.to_string())?;
         // Blocks in the inode, and nothing that notices where they are.
         let features = "^has_journal,^extent,^64bit,^metadata_csum,^flex_bg";
-        let image = disk.at("image");
-        let made =
-            can("mkfs.ext4", &["-q", "-F", "-b", "1024", "-O", features, image.to_str().unwrap_or_default()]);
-        if !made || !can("debugfs", &["-V"]) || !disk.attach() {
-            return Err("no loop device, or no mkfs.ext4 and debugfs".into());
+        let disk = BadDisk(LoopDisk::new(Self::BLOCKS, &["-b", "1024", "-O", features])?);
+        if !can("debugfs", &["-V"]) {
+            return Err("no debugfs".into());
         }
         fs::create_dir(disk.tree()).map_err(|e| e.to_string())?;
         Ok(disk)
@@ -159,30 +145,18 @@ impl BadDisk {
 
     /// From now on the disk does not give the first block of these things in the tree.
     fn break_first_block(&mut self, of: &[&str]) {
-        self.detach();
-        let image = self.at("image");
+        self.0.detach();
+        let image = self.0.image();
         for (i, name) in of.iter().enumerate() {
             let request = format!("set_inode_field /tree/{name} block[0] {}", Self::BLOCKS - 1 - i as u64);
             assert!(can("debugfs", &["-w", "-R", &request, image.to_str().unwrap()]), "{request}");
         }
-        assert!(self.attach());
+        assert!(self.0.attach());
         fs::OpenOptions::new().write(true).open(&image).unwrap().set_len(Self::GOOD << 10).unwrap();
     }
 
-    fn attach(&mut self) -> bool {
-        let (image, disk) = (self.at("image"), self.at("disk"));
-        self.is_mounted = can("mount", &["-o", "loop", image.to_str().unwrap(), disk.to_str().unwrap()]);
-        self.is_mounted
-    }
-
-    fn detach(&mut self) {
-        if self.is_mounted {
-            self.is_mounted = !can("umount", &[self.at("disk").to_str().unwrap_or_default()]);
-        }
-    }
-
     fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.0.at(name)
     }
 
     fn tree(&self) -> PathBuf {
@@ -193,12 +167,6 @@ impl BadDisk {
     fn touch(&self, name: &str) {
         let file = fs::OpenOptions::new().write(true).open(self.tree().join(name)).unwrap();
         file.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
-    }
-}
-
-impl Drop for BadDisk {
-    fn drop(&mut self) {
-        self.detach();
     }
 }
 
@@ -312,7 +280,7 @@ fn p6_a_directory_the_disk_does_not_list_ends_the_look_and_is_never_empty() {
     disk.break_first_block(&["dir"]);
     fs::write(tree.join("good"), "2").unwrap();
     let before = commits(&place);
-    run(snapshot(&place, &tree)).expect(1).says(&["dir", "Input/output error"]);
+    run(snapshot(&place, &tree)).expect(1).says(&["dir", "os error 5"]);
     assert!(commits(&place) <= before + 1, "a claim at most, and no snapshot");
     let back = disk.at("back");
     run(restore(&place, &back)).expect(0);
@@ -362,12 +330,21 @@ fn p3_a_sealed_tree_that_lost_its_state_drops_no_file_that_it_cannot_read() {
     assert_eq!(fs::read_to_string(back.join("bad")).unwrap(), "first");
 }
 
-/// As many watches as a crowded node leaves: the tree is looked at by the clock instead, and a metric says so.
+/// As many watches as a crowded node leaves, or not one instance: the tree is looked at by the clock instead, and a metric says so.
 #[test]
 fn a_kernel_without_watches_is_polled_and_told() {
-    let limit = "echo 6 > /proc/sys/user/max_inotify_watches";
+    for (limit, left, sign) in
+        [("max_inotify_watches", 6, "limit of watches"), ("max_inotify_instances", 0, "no inotify instance")]
+    {
+        if let Err(reason) = polled(&format!("echo {left} > /proc/sys/user/{limit}"), sign) {
+            return println!("skipped: {reason}");
+        }
+    }
+}
+
+fn polled(limit: &str, sign: &str) -> Result<(), String> {
     if !can("unshare", &["-U", "-r", "sh", "-c", limit]) {
-        return println!("skipped: no user namespaces here");
+        return Err("no user namespaces here".into());
     }
     let (place, dir) = (Place::s3(), tempfile::tempdir().unwrap());
     let tree = dir.path().join("tree");
@@ -387,7 +364,7 @@ fn a_kernel_without_watches_is_polled_and_told() {
         };
     }
     let mut syncer = Proc::start(command);
-    syncer.wait_for_log(PATIENCE, "limit of watches");
+    syncer.wait_for_log(PATIENCE, sign);
     syncer.wait_for_log(PATIENCE, "\"committed\"");
     let metrics = get(&addr(&mut syncer), "/metrics").1;
     let name = "highwater_files_watch_mode{mode=\"poll\"";
@@ -398,4 +375,5 @@ fn a_kernel_without_watches_is_polled_and_told() {
     fs::write(tree.join("d19/late"), "1").unwrap();
     wait_until(PATIENCE, "the change is found without an event", || commits(&place) > before);
     stop(&mut syncer);
+    Ok(())
 }
