@@ -124,6 +124,9 @@ fn every_panel_of_the_dashboard_has_something_to_show() {
     let mut point = place.command("wal-streamer");
     point.arg("snapshot").arg("--socket").arg(pod.run_dir().join("wal-streamer.sock"));
     run(point).expect(0);
+    wait_until(PATIENCE, "the restore point is there", || {
+        !prometheus.query("highwater_snapshot_last_success_timestamp_seconds").is_empty()
+    });
     place.server().faults().unavailable(true);
     pod.put("settings.yaml", "theme: light\n");
     wait_until(PATIENCE, "the outage is noticed", || {

@@ -238,9 +238,12 @@ impl WholePod {
         let sync = ["/wal-streamer", "sync", "--wait", "--timeout", "5s"];
         says("config-syncer", "")?;
         says("wal-streamer", "db=\"data.db\"")?;
-        // The other database was not written to: its writer finds out when it is asked whether all is durable. The answer may come without it,
-        // because one fenced database is answer enough.
+        // PocketBase notes its requests in the other database. Its writer finds out at its next commit: a question whether all is durable is
+        // answered by the one that is fenced already.
+        let mut more = 2500;
         until("wal-streamer says that it is fenced db=\"auxiliary.db\"", || {
+            notes.write(more, 1)?;
+            more += 1;
             let code = pod.exit_of("wal-streamer", &sync)?;
             ensure!(code == 5, "asked for durability, the fenced pod answers {code}");
             let (_, metrics) = pod.ask("wal-streamer", "/metrics")?;
