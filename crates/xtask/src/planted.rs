@@ -1,6 +1,7 @@
 //! `cargo xtask planted`: bugs put into a scratch copy of the sources on purpose, one at a time; the simulator must catch each, or a named test.
 //!
-//! The product carries no trace of them. A bug whose place in the sources has changed is an error here: it has to be planted anew,
+//! The product carries no trace of them, and neither does what is built of it: the copy has a target directory of its own. Cargo knows the crates of two
+//! copies by the same names and would take what was built of the one with a bug for the other, whose sources are older. A bug whose place in the sources has changed is an error here: it has to be planted anew,
 //! not to be forgotten. Which seed catches which is in `docs/testing.md`.
 
 mod bugs;
@@ -14,8 +15,9 @@ use std::process::Command;
 /// Plants all bugs, or the one of this name.
 pub(crate) fn run(only: Option<&str>, seeds: u64, steps: u64) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let copy = target.join("planted");
+    let around = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let copy = around.join("planted");
+    let target = copy.join("target");
     let chosen: Vec<&Bug> = BUGS.iter().filter(|bug| only.is_none_or(|name| name == bug.name)).collect();
     ensure!(!chosen.is_empty(), "no bug has this name; there are: {}", names());
     copy_sources(&root, &copy)?;
@@ -85,7 +87,7 @@ fn fails(copy: &Path, target: &Path, (file, name): (&str, &str)) -> Result<Optio
 
 /// The line of the failure, if any seed failed.
 fn simulate(copy: &Path, target: &Path, seeds: u64, steps: u64) -> Result<Option<String>> {
-    // The same directory and flags as for the tests, so that dependencies are not compiled again; it comes with the tests of its package.
+    // The same flags as for the tests, so that dependencies are compiled once; the program comes with the tests of its package.
     let built = Command::new("cargo")
         .args(["test", "--quiet", "--workspace", "--test", "seeds", "--no-run"])
         .current_dir(copy)
