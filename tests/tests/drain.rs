@@ -105,6 +105,33 @@ fn p7_a_stop_ends_in_time_in_the_middle_of_a_large_image() {
     comes_back(&place, &left);
 }
 
+/// There is more in the WAL than can be copied until the deadline: what is not durable then is said not to be.
+#[test]
+fn p7_a_stop_ends_in_time_although_the_wal_is_large() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    volume.write(20);
+    let mut streamer = Streamer::start(&place, "p", &volume.db(), ARGUMENTS);
+    streamer.wait_beyond(0);
+    streamer.pause();
+    let db = Connection::open(volume.db()).expect("the database opens");
+    db.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = off; CREATE TABLE ballast(x)")
+        .expect("a table");
+    for _ in 0..20 {
+        db.execute_batch("INSERT INTO ballast VALUES(randomblob(10000000))").expect("ballast");
+    }
+    streamer.resume();
+    let begun = Instant::now();
+    streamer.proc.terminate();
+    let exit = streamer.proc.expect_exit(PATIENCE);
+    let took = begun.elapsed();
+    println!("200 MB in the WAL: exit {exit} after {took:?}");
+    // A quick machine may be done in time.
+    assert!([0, 6].contains(&exit), "{}", streamer.proc.log_tail());
+    assert!(took < SLACK, "{took:?}:\n{}", streamer.proc.log_tail());
+    drop(db);
+    comes_back(&place, &volume);
+}
+
 #[test]
 fn p7_a_stop_ends_in_time_while_a_commit_hangs() {
     let (place, volume) = (Place::s3(), Volume::new());

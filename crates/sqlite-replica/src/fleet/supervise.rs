@@ -26,6 +26,9 @@ type Listener = Arc<dyn Fn(&Database, News<'_>) + Send + Sync>;
 
 /// Longest sleep of the supervisor.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// How long after the deadline of a stop a writer is still waited for. Each keeps the deadline by itself, unless it is in the middle of something
+/// that cannot be cut off: SQLite recovers a WAL of a GiB, a page diff reads a large database, a disk hangs.
+const GRACE: Duration = Duration::from_secs(2);
 /// Pause between decisions about slots while somebody waits for one.
 const SLOT_PAUSE: Duration = Duration::from_millis(250);
 
@@ -47,6 +50,8 @@ pub struct Fleet {
     pub(super) next_look: u64,
     /// Only what was committed before is still made durable.
     pub(super) stopping: bool,
+    /// Since when.
+    pub(super) stopped_ns: u64,
 }
 
 pub(super) type Running = FuturesUnordered<BoxFuture<'static, (usize, Result<Finish>)>>;
@@ -75,6 +80,7 @@ impl Fleet {
             hints: Hints::new(),
             next_look: 0,
             stopping: false,
+            stopped_ns: 0,
         };
         let mut taken = Taken::default();
         for target in config.targets.into_iter().filter(|target| target.found.is_none()) {
@@ -110,7 +116,12 @@ impl Fleet {
             if running.is_empty() && over {
                 break;
             }
-            let pause = if self.stopping { LONGEST } else { self.pause() };
+            let pause = if self.stopping { self.patience() } else { self.pause() };
+            if self.stopping && pause.is_zero() {
+                // As after a kill: what is durable is, and the next start finds out about the rest (P1, P7).
+                tracing::warn!(writers = running.len(), "not done in time; they are left where they are");
+                break;
+            }
             tokio::select! {
                 Some((index, finish)) = running.next() => self.ended(index, finish),
                 Some(command) = self.commands.1.recv() => self.obey(command),
@@ -168,6 +179,7 @@ impl Fleet {
         (0..self.members.len()).for_each(|index| self.glance(index));
         self.stopping = true;
         let now = self.clock.monotonic_ns();
+        self.stopped_ns = now;
         for member in &self.members {
             member.inbox.do_not_hurry(false);
             member.inbox.stop(now);
@@ -176,6 +188,13 @@ impl Fleet {
                 member.inbox.wake();
             }
         }
+    }
+
+    /// How long writers that were told to stop are still waited for.
+    fn patience(&self) -> Duration {
+        let drain = self.members.iter().map(|member| member.writer.drain).max().unwrap_or_default();
+        let waited = self.clock.monotonic_ns().saturating_sub(self.stopped_ns);
+        (drain + GRACE).saturating_sub(Duration::from_nanos(waited))
     }
 
     /// How long nothing will happen by itself.

@@ -94,6 +94,9 @@ pub struct Surroundings {
     pub inbox: Arc<Inbox>,
 }
 
+/// Frames that are copied between two looks at the deadline of a stop.
+const SLICE: u32 = 256;
+
 /// The writer of one database: [`Writer::start`], then [`Writer::pass`] again and again.
 pub struct Writer {
     pub(crate) config: Config,
@@ -141,7 +144,17 @@ impl Writer {
     pub(crate) fn advance(&mut self, news: bool) -> Result<bool> {
         let seen = (self.clock.monotonic_ns(), self.clock.unix_ms());
         let copied = match news {
-            true => self.tail.copy(&mut self.batch).map(|c| c.frames),
+            true => {
+                let (stop, inbox, clock, drain) = (&self.stop, &self.inbox, &self.clock, self.config.drain);
+                // A WAL of some hundred MiB takes longer than a stop may (P7).
+                let mut goes_on =
+                    || !*stop.borrow() || !inbox.drain_left(clock.monotonic_ns(), drain).is_zero();
+                match self.tail.copy_while(&mut self.batch, SLICE, &mut goes_on) {
+                    Ok(Some(copied)) => Ok(copied.frames),
+                    Ok(None) => return Err(Error::Stopped),
+                    Err(error) => Err(error),
+                }
+            }
             false => Ok(0),
         };
         let moved = copied.and_then(|frames| {

@@ -43,6 +43,32 @@ impl Tail {
         Ok(copied)
     }
 
+    /// As [`Tail::copy`], in steps of some `slice` frames, as long as `goes_on` says so in between; `None` if it did not. What was copied until
+    /// then is whole transactions, and the position is behind them.
+    pub fn copy_while(
+        &mut self,
+        sink: &mut dyn Sink,
+        slice: u32,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Copied>, Error> {
+        if !self.hold.is_pinned() {
+            self.drive(sink, Then::Copy)?;
+        }
+        // What is published now and no more: a writer that is quicker than we are does not keep us.
+        let target = self.index()?;
+        let mut all = self.copy_to(&target, slice, sink)?;
+        while all.to.frame < target.mx_frame {
+            if !goes_on() {
+                return Ok(None);
+            }
+            let more = self.copy_to(&target, slice, sink)?;
+            let (frames, commits) = (all.frames + more.frames, all.commits + more.commits);
+            all = Copied { frames, commits, to: more.to, ..all };
+        }
+        self.seen = target;
+        Ok(Some(all))
+    }
+
     /// Whether nobody can restart the WAL.
     pub(crate) fn is_pinned(&self) -> bool {
         self.hold.is_pinned()
