@@ -16,6 +16,7 @@ mod etcd;
 mod files;
 mod latency;
 mod limit;
+mod load;
 mod machine;
 mod replicator;
 mod requests;
@@ -36,7 +37,8 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-const USAGE: &str = "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests]...
+const USAGE: &str =
+    "usage: benches sqlite [--large] [--only throughput|latency|cost|restore|requests|load]...
        benches files [--large] [--files N] [--runs N] [--only backup|sidecar|idle|restore]...
        benches etcd [--only snapshot|drill|keys]...";
 
@@ -55,12 +57,13 @@ static SUBJECTS: [Subject; 2] = [
     Subject { name: "files", title: "Replica of files", sections: &files::SECTIONS },
 ];
 
-const SQLITE: [Measure; 5] = [
+const SQLITE: [Measure; 6] = [
     ("throughput", throughput::measure),
     ("latency", latency::measure),
     ("cost", cost::measure),
     ("restore", restore::measure),
     ("requests", requests::measure),
+    ("load", load::measure),
 ];
 
 fn main() -> Result<()> {
