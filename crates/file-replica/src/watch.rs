@@ -270,4 +270,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+mod idle;
+#[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod tests;

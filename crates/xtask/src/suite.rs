@@ -36,6 +36,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
         ("rclone", "rclone"),
         ("setfacl", "acl"),
         ("strace", "strace"),
+        ("bindfs", "bindfs"),
         ("mkfs.ext4", "e2fsprogs"),
         ("debugfs", "e2fsprogs"),
     ]);

@@ -42,6 +42,36 @@ fn p2_a_file_that_becomes_a_directory_while_it_is_looked_at_is_neither() {
     });
 }
 
+/// Between its name and its list, and before its name is looked at.
+#[test]
+fn p2_a_directory_that_disappears_while_it_is_looked_at_ends_no_look() {
+    run(async {
+        let b = Bench::new();
+        (0..30).for_each(|i| b.put(&format!("f{i}"), format!("{i}")));
+        (0..3).for_each(|i| b.put(&format!("gone/f{i}"), format!("{i}")));
+        b.put("also/gone/deep", "1");
+        let mut w = b.writer().await.unwrap();
+        w.snapshot(|_| {}).await.unwrap();
+        b.put("f1", "changed");
+        let root = b.root().to_owned();
+        let vanish = move |dir: &Path| {
+            if dir.ends_with("also") {
+                fs::remove_dir_all(root.join("also/gone")).unwrap();
+            } else if dir == root.join("gone") {
+                fs::remove_dir_all(dir).unwrap();
+            }
+        };
+        let done = w.snapshot(vanish).await.unwrap();
+        assert!(done.head.is_some_and(|head| head.entries <= 33), "what was not seen is not in it");
+        // The next look has nothing left to guess.
+        let last = w.snapshot(|_| {}).await.unwrap();
+        assert_eq!(last.head.map_or(31, |head| head.entries), 31);
+        let target = b.dir.path().join("back");
+        b.restore_to(&target).await.unwrap();
+        assert_eq!(fold(&target), fold(b.root()));
+    });
+}
+
 /// Small and big files are read by different code.
 #[test]
 fn p7_files_that_grow_for_ever_end_every_look_and_keep_their_last_good_version() {
