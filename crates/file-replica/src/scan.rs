@@ -65,11 +65,20 @@ pub(crate) struct Scan {
 pub(crate) struct Scanner {
     root: PathBuf,
     headers: Headers,
+    databases: Vec<PathBuf>,
 }
+
+/// Databases whose places are remembered (P7); what more there are is heard like any other file.
+const REMEMBERED: usize = 1024;
 
 impl Scanner {
     pub(crate) fn new(root: &Path) -> Scanner {
-        Scanner { root: root.to_owned(), headers: Headers::default() }
+        Scanner { root: root.to_owned(), headers: Headers::default(), databases: Vec::new() }
+    }
+
+    /// The SQLite databases that the last scan met, side files apart.
+    pub(crate) fn databases(&self) -> &[PathBuf] {
+        &self.databases
     }
 
     /// Device of the root; a change means that another volume was mounted.
@@ -106,11 +115,13 @@ impl Scanner {
             .map_err(Error::sys(&self.root, "open the tree"))?;
         let look = Look::from(rustix::fs::fstat(&root).map_err(Error::sys(&self.root, "look at the tree"))?);
         self.headers.begin();
+        self.databases.clear();
         let mut walk = Walk {
             root: &self.root,
             filter,
             dev: look.dev,
             headers: &mut self.headers,
+            databases: &mut self.databases,
             announce,
             one_is_enough,
             found: Vec::new(),
@@ -137,6 +148,7 @@ struct Walk<'a> {
     filter: &'a Filter,
     dev: u64,
     headers: &'a mut Headers,
+    databases: &'a mut Vec<PathBuf>,
     announce: &'a mut dyn FnMut(&Path),
     one_is_enough: bool,
     found: Vec<Found>,
@@ -251,7 +263,12 @@ impl Walk<'_> {
                 continue;
             }
             match self.headers.of(dir, name, look) {
-                Header::Database => databases.bases.push(name.as_slice()),
+                Header::Database => {
+                    if self.databases.len() < REMEMBERED {
+                        self.databases.push(self.root.join(RelPath::below(path, name).as_path()));
+                    }
+                    databases.bases.push(name.as_slice());
+                }
                 Header::Unknown => databases.unknown.push(name.as_slice()),
                 Header::Other => {}
             }

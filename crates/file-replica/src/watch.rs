@@ -125,6 +125,9 @@ pub async fn watch(
             lock(&hints).rebuild();
             debounce.event(now());
         }
+        if news.faint.swap(false, Ordering::Relaxed) {
+            debounce.faint(now());
+        }
         if !stopping && now() < debounce.due() {
             // A heartbeat every 5 s at least.
             let pause = Duration::from_millis(debounce.due().saturating_sub(now()).min(5_000));
@@ -152,7 +155,7 @@ pub async fn watch(
             move |dir: &Path| lock(&hints).announce(dir)
         };
         let looked = writer.snapshot(announce).await;
-        lock(&hints).scanned();
+        lock(&hints).scanned(writer.databases());
         let works = lock(&hints).works();
         if works != inotify {
             inotify = works;

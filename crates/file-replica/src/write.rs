@@ -154,6 +154,11 @@ impl Writer {
         self.fenced
     }
 
+    /// The SQLite databases that the last look met.
+    pub(crate) fn databases(&self) -> &[PathBuf] {
+        self.scanner.as_ref().map_or(&[], Scanner::databases)
+    }
+
     /// Heads of commits that need not be read from the store.
     pub fn known_heads(&self) -> &BTreeMap<Seq, Head> {
         &self.heads

@@ -1,6 +1,7 @@
 //! When to look: a state machine without I/O or clock.
 //!
-//! Ten seconds after the last event, at most a minute after the first, now and then without any event, at once when told to stop.
+//! Ten seconds after the last event, at most a minute after the first, now and then without any event, at once when told to stop. What is
+//! most likely no change to be kept (a database at work beside the files) does not keep the others waiting, and is looked at after that minute.
 //! Times are milliseconds of a monotonic clock.
 
 /// The settings of a [`Debounce`], in milliseconds.
@@ -21,6 +22,7 @@ pub struct Debounce {
     /// Since when something has been waiting to be committed.
     waiting: Option<u64>,
     first: Option<u64>,
+    faint: Option<u64>,
     last: u64,
     rescan_at: u64,
 }
@@ -28,7 +30,7 @@ pub struct Debounce {
 impl Debounce {
     /// The first look is due at once: nobody knows what happened before.
     pub fn new(pace: Pace, now: u64) -> Debounce {
-        Debounce { pace, waiting: None, first: None, last: now, rescan_at: now }
+        Debounce { pace, waiting: None, first: None, faint: None, last: now, rescan_at: now }
     }
 
     /// Something may have changed.
@@ -38,12 +40,17 @@ impl Debounce {
         self.last = self.last.max(now);
     }
 
+    /// Something happened that is hardly a change.
+    pub fn faint(&mut self, now: u64) {
+        self.faint.get_or_insert(now);
+    }
+
     /// When the next look is due.
     pub fn due(&self) -> u64 {
-        match self.first {
-            None => self.rescan_at,
-            Some(first) => (self.last + self.pace.quiet_ms).min(first + self.pace.most_ms),
-        }
+        let after_events =
+            self.first.map(|first| (self.last + self.pace.quiet_ms).min(first + self.pace.most_ms));
+        let after_faint = self.faint.map(|faint| faint + self.pace.most_ms);
+        after_events.into_iter().chain(after_faint).min().unwrap_or(self.rescan_at)
     }
 
     /// Since when something has been waiting.
@@ -54,7 +61,7 @@ impl Debounce {
     /// A look begins: what happens from here on counts for the next one. `factor_percent` spreads rescans (75 to 125).
     pub fn begin(&mut self, now: u64, factor_percent: u64) {
         self.rescan_at = now + self.pace.rescan_ms * factor_percent / 100;
-        self.first = None;
+        (self.first, self.faint) = (None, None);
     }
 
     /// The look has committed all there was.
@@ -106,6 +113,23 @@ mod tests {
         let mut d = quiet();
         (0..200).for_each(|i| d.event(i * 1_000));
         assert_eq!(d.due(), 60_000);
+    }
+
+    #[test]
+    fn what_is_hardly_a_change_keeps_nothing_waiting() {
+        let mut d = quiet();
+        (0..59).for_each(|i| d.faint(i * 1_000));
+        assert_eq!(
+            (d.due(), d.pending_since()),
+            (60_000, None),
+            "a look in a minute, and nothing that waits"
+        );
+        d.event(5_000);
+        (6..14).for_each(|i| d.faint(i * 1_000));
+        assert_eq!((d.due(), d.pending_since()), (15_000, Some(5_000)));
+        d.begin(15_000, 100);
+        d.done();
+        assert_eq!((d.due(), d.pending_since()), (315_000, None));
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! One watch per directory, added before the directory is listed, never through a link. Of an event only the fact counts; names of
 //! removed directories are forgotten so that a new one in their place is watched again. An overflow, or a limit of the kernel, is
 //! told to the driver: the first rebuilds everything, the second falls back to polling. The handler does next to nothing, so the
-//! kernel's queue stays short.
+//! kernel's queue stays short. What SQLite writes to a database is told apart: it is left out anyway, and would never let the files beside
+//! it go quiet.
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +23,9 @@ pub(super) struct News {
     pub(super) wake: Notify,
     pub(super) events: AtomicU64,
     pub(super) overflow: AtomicBool,
+    /// Only databases were written to.
+    pub(super) faint: AtomicBool,
+    databases: Mutex<HashSet<PathBuf>>,
     removed: Mutex<Vec<PathBuf>>,
 }
 
@@ -92,9 +98,10 @@ impl Hints {
         }
     }
 
-    /// A scan is over: what it did not meet is not watched any more (P7).
-    pub(super) fn scanned(&mut self) {
-        let seen: std::collections::HashSet<PathBuf> = self.seen.drain(..).collect();
+    /// A scan is over: what it did not meet is not watched any more (P7), and these are the databases it met.
+    pub(super) fn scanned(&mut self, databases: &[PathBuf]) {
+        *lock(&self.news.databases) = databases.iter().cloned().collect();
+        let seen: HashSet<PathBuf> = self.seen.drain(..).collect();
         if seen.is_empty() {
             return;
         }
@@ -130,6 +137,13 @@ fn take(news: &News, event: notify::Result<notify::Event>) {
             if own {
                 return;
             }
+            let databases = lock(&news.databases);
+            if !event.paths.is_empty() && event.paths.iter().all(|path| is_work(event.kind, path, &databases))
+            {
+                news.faint.store(true, Ordering::Relaxed);
+                return;
+            }
+            drop(databases);
             if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
                 let mut removed = lock(&news.removed);
                 // Bounded: beyond this everything is looked at anew.
@@ -147,6 +161,18 @@ fn take(news: &News, event: notify::Result<notify::Event>) {
     }
     news.events.fetch_add(1, Ordering::Relaxed);
     news.wake.notify_one();
+}
+
+/// Whether this is what SQLite does to a database all the time. Another file put in its place is none of it, nor is its end.
+fn is_work(kind: EventKind, path: &Path, databases: &HashSet<PathBuf>) -> bool {
+    let name = path.as_os_str().as_bytes();
+    let base = [&b"-wal"[..], b"-shm", b"-journal"].iter().find_map(|suffix| name.strip_suffix(*suffix));
+    let known = |name: &[u8]| databases.contains(Path::new(OsStr::from_bytes(name)));
+    match kind {
+        EventKind::Create(_) | EventKind::Remove(_) => base.is_some_and(known),
+        EventKind::Modify(ModifyKind::Name(_)) => false,
+        _ => known(name) || base.is_some_and(known),
+    }
 }
 
 fn is_limit(error: &notify::Error) -> bool {

@@ -19,6 +19,14 @@ fn options() -> WatchOptions {
 
 /// Runs the loop beside `drive`, which gets what it tells; then stops it.
 async fn beside<T>(b: &Bench, drive: impl AsyncFnOnce(&mut Told) -> T) -> (T, Result<Finish>) {
+    beside_with(b, options(), drive).await
+}
+
+async fn beside_with<T>(
+    b: &Bench,
+    options: WatchOptions,
+    drive: impl AsyncFnOnce(&mut Told) -> T,
+) -> (T, Result<Finish>) {
     let writer = b.writer().await.unwrap();
     let (tell, mut told) = mpsc::unbounded_channel();
     let sink = Arc::new(move |event: Event<'_>| {
@@ -34,7 +42,7 @@ async fn beside<T>(b: &Bench, drive: impl AsyncFnOnce(&mut Told) -> T) -> (T, Re
         let _ = tell.send(word);
     });
     let (stop, stopped) = watch::channel(false);
-    let running = watch_loop(writer, stopped, sink);
+    let running = watch_loop(writer, options, stopped, sink);
     let driving = async {
         let got = drive(&mut told).await;
         stop.send_replace(true);
@@ -44,9 +52,13 @@ async fn beside<T>(b: &Bench, drive: impl AsyncFnOnce(&mut Told) -> T) -> (T, Re
     (got, finish)
 }
 
-async fn watch_loop(writer: Writer, stopped: watch::Receiver<bool>, sink: Arc<Sink>) -> Result<Finish> {
-    super::watch(writer, options(), Arc::new(SystemClock), Arc::new(SystemIds::default()), stopped, sink)
-        .await
+async fn watch_loop(
+    writer: Writer,
+    options: WatchOptions,
+    stopped: watch::Receiver<bool>,
+    sink: Arc<Sink>,
+) -> Result<Finish> {
+    super::watch(writer, options, Arc::new(SystemClock), Arc::new(SystemIds::default()), stopped, sink).await
 }
 
 /// Waits for a word; panics when it does not come.
@@ -84,6 +96,45 @@ fn p1_a_change_is_committed_after_it_went_quiet_and_idle_costs_nothing() {
         .await;
         assert_eq!(finish.unwrap(), Finish::Complete);
         assert!(b.requests().is_empty(), "stopping without a change sends nothing");
+    });
+}
+
+/// A database at work is left out; it must not keep the files beside it from going quiet either.
+#[test]
+fn p1_a_change_beside_a_busy_database_does_not_wait_for_it() {
+    run(async {
+        let b = Bench::new();
+        b.put("settings", "1");
+        let mut file = b"SQLite format 3\0".to_vec();
+        file.resize(4096, 1);
+        std::fs::write(b.root().join("app.db"), &file).unwrap();
+        let options = WatchOptions { most: Duration::from_secs(3_600), ..options() };
+        let ((), finish) = beside_with(&b, options, async |told| {
+            hear(told, "committed 1").await;
+            let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let (root, stop) = (b.root().to_owned(), over.clone());
+            let work = std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    for name in ["app.db-journal", "app.db-wal"] {
+                        std::fs::write(root.join(name), &file).unwrap();
+                    }
+                    let database = std::fs::OpenOptions::new().write(true).open(root.join("app.db"));
+                    std::io::Write::write_all(&mut database.unwrap(), &file).unwrap();
+                    std::fs::remove_file(root.join("app.db-journal")).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            b.put("settings", "2");
+            hear(told, "committed 1").await;
+            // What takes a database's place is no work of a database.
+            over.store(true, Ordering::Relaxed);
+            work.join().unwrap();
+            b.put("new", "a text now");
+            std::fs::rename(b.root().join("new"), b.root().join("app.db")).unwrap();
+            hear(told, "committed 2").await;
+        })
+        .await;
+        assert_eq!(finish.unwrap(), Finish::Complete);
     });
 }
 

@@ -191,7 +191,7 @@ fn table(panel: &Panel) -> (Vec<Value>, Vec<Value>) {
 mod tests {
     #[test]
     fn a_table_has_the_columns_that_were_named_and_no_others() {
-        let text = "title: T\nuid: t\nrows:\n  - title: R\n    panels:\n      - title: A\n        type: table\n        exprs:\n          - {expr: max by (pod, db) (a)}\n\
+        let text = "title: T\nuid: t\nrows:\n  - title: R\n    panels:\n      - title: A\n        type: table\n        exprs:\n          - {expr: 'max by (pod, db) (a)'}\n\
             \x20         - {expr: b, column: result, unit: s, words: [[1, good], [0, failed]]}\n";
         let board: serde_json::Value = serde_json::from_str(&super::json(text).unwrap()).unwrap();
         let panel = &board["panels"][1];
