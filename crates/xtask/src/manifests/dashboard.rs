@@ -183,7 +183,9 @@ fn table(panel: &Panel) -> (Vec<Value>, Vec<Value>) {
         }
         overrides.push(json!({"matcher": {"id": "byName", "options": column}, "properties": properties}));
     }
-    let organize = json!({"id": "organize", "options": {"excludeByName": excluded, "renameByName": renamed, "indexByName": {}}});
+    let places: serde_json::Map<String, Value> =
+        order.into_iter().enumerate().map(|(index, name)| (name, index.into())).collect();
+    let organize = json!({"id": "organize", "options": {"excludeByName": excluded, "renameByName": renamed, "indexByName": places}});
     (vec![json!({"id": "merge", "options": {}}), organize], overrides)
 }
 
