@@ -108,7 +108,8 @@ fn p1_a_change_beside_a_busy_database_does_not_wait_for_it() {
         let mut file = b"SQLite format 3\0".to_vec();
         file.resize(4096, 1);
         std::fs::write(b.root().join("app.db"), &file).unwrap();
-        let options = WatchOptions { most: Duration::from_secs(3_600), ..options() };
+        let (quiet, most) = (Duration::from_millis(700), Duration::from_secs(3_600));
+        let options = WatchOptions { quiet, most, ..options() };
         let ((), finish) = beside_with(&b, options, async |told| {
             hear(told, "committed 1").await;
             let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
