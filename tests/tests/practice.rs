@@ -33,8 +33,11 @@ fn running(pod: &Pod<'_>) -> (Proc, Proc, String) {
     pod.volume.write(50);
     pod.put("settings.yaml", "theme: dark\n");
     settle(1.0);
-    // Both kinds count what was committed at or before a time, to the millisecond; the next commits are later than this one's second.
-    let between = clock::format_unix_ms(clock::Clock::unix_ms(&clock::SystemClock) + 1);
+    // Both kinds count what was committed at or before a time, to the millisecond: nothing more may be written within this one.
+    let now = || clock::Clock::unix_ms(&clock::SystemClock);
+    let between = now();
+    wait_until(PATIENCE, "the chosen millisecond is over", || now() > between);
+    let between = clock::format_unix_ms(between);
     pod.volume.write(50);
     pod.put("settings.yaml", "theme: light\n");
     settle(2.0);

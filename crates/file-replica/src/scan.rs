@@ -14,8 +14,8 @@ use crate::path::RelPath;
 use crate::{Error, Result};
 pub(crate) use look::{Look, look_at};
 use rustix::fs::{Dir, FileType, Mode, OFlags};
-pub(crate) use sqlite::is_database;
 use sqlite::{Header, Headers};
+pub(crate) use sqlite::{base_of, is_database};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 

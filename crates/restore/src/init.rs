@@ -22,7 +22,7 @@ use row::Row;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Progress;
+use store::{Progress, RoomClass};
 use telemetry::Exit;
 
 /// First and longest pause between two attempts to ask a store.
@@ -35,8 +35,11 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     }
     let handover = Handover::path_in(&args.run_dir);
     std::fs::create_dir_all(&args.run_dir).map_err(|e| {
-        let (exit, hint) = (exit_of_io(&e), unwritable::hint(&args.run_dir, &e));
-        Failure::new(exit, format!("{}: cannot create it: {e}{hint}", args.run_dir.display()))
+        let (denied, hint) = (unwritable::is_denied(&e), unwritable::hint(&args.run_dir, &e));
+        Failure::new(
+            exit_of_volume(denied, RoomClass::Retriable),
+            format!("{}: cannot create it: {e}{hint}", args.run_dir.display()),
+        )
     })?;
     Handover::withdraw(&handover).map_err(|e| Failure::new(Exit::Failed, e))?;
 
@@ -85,9 +88,9 @@ pub(crate) async fn run(args: Init) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A right that is missing has to be given first, as a sidecar says it of the database itself; anything else may pass.
-fn exit_of_io(error: &std::io::Error) -> Exit {
-    if unwritable::is_denied(error) { Exit::Refused } else { Exit::Failed }
+/// A right that is missing on the volume has to be given first, as a sidecar says it of the database itself.
+fn exit_of_volume(denied: bool, class: RoomClass) -> Exit {
+    if denied { Exit::Refused } else { exit_of(class) }
 }
 
 fn said(outcome: Outcome) -> &'static str {
@@ -132,10 +135,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             });
             let done = done.await;
             shown.finish();
-            let done = done.map_err(|error| {
-                let denied = error.is_denied();
-                Failure::new(if denied { Exit::Refused } else { exit_of(error.class()) }, error)
-            })?;
+            let done = done.map_err(|e| Failure::new(exit_of_volume(e.is_denied(), e.class()), e))?;
             Ok(row::of_database(&part.path, done, seconds()))
         }
         Work::Tree(task) => {
@@ -148,10 +148,7 @@ async fn bring(args: &Init, part: &Part) -> Result<Row, Failure> {
             });
             let done = done.await;
             shown.finish();
-            let done = done.map_err(|error| {
-                let denied = error.is_denied();
-                Failure::new(if denied { Exit::Refused } else { exit_of(error.class()) }, error)
-            })?;
+            let done = done.map_err(|e| Failure::new(exit_of_volume(e.is_denied(), e.class()), e))?;
             row::of_tree(&part.path, done, seconds())
         }
     }

@@ -27,8 +27,6 @@ const FORMAT: u32 = 1;
 const FEW: usize = 8;
 /// This part of the pages that were restored must still be there.
 const PART: usize = 8;
-/// Where a database's header says how long its pages are.
-const PAGE_SIZE: u64 = 16;
 /// Where a database's header counts its changes; SQLite never counts backwards.
 const CHANGES: u64 = 24;
 
@@ -179,12 +177,10 @@ impl Origin {
         let Some(origin) = Origin::load(state_dir) else { return Ok(false) };
         let file = File::open(database).map_err(Error::io(database, "open"))?;
         let now = FileIdentity::of(&file.metadata().map_err(Error::io(database, "look at"))?);
-        let mut size = [0; 2];
-        file.read_exact_at(&mut size, PAGE_SIZE).map_err(Error::io(database, "read"))?;
-        let size = match u16::from_be_bytes(size) {
-            1 => 65_536,
-            bytes => u32::from(bytes),
-        };
+        let mut head = [0; 100];
+        file.read_exact_at(&mut head, 0).map_err(Error::io(database, "read"))?;
+        // Zero is the size of nothing that was restored.
+        let size = sqlite_tail::page_size(&head).unwrap_or(0);
         let page = |pgno: u32, into: &mut [u8]| {
             let read = file.read_exact_at(into, u64::from(pgno - 1) * u64::from(size));
             read.map_err(Error::io(database, "read"))

@@ -39,7 +39,7 @@ pub use frozen::Frozen;
 pub use lull::Lull;
 pub use options::Options;
 pub use position::{Position, Resume};
-pub use recognise::{Kind, recognise};
+pub use recognise::{Kind, page_size, recognise};
 pub use registry::is_attached;
 pub use signal::Waker;
 pub use sink::Sink;

@@ -80,8 +80,8 @@ pub(crate) fn kind_of(head: &[u8]) -> Kind {
     if head.len() >= 512 && entropy(head) > ENCRYPTED_ENTROPY { Kind::Encrypted } else { Kind::Other }
 }
 
-/// Bytes per page from a database header; `None` if the field is no page size.
-pub(crate) fn page_size(head: &[u8]) -> Option<u32> {
+/// Bytes per page from a database's first 100 bytes; `None` if the field is no page size.
+pub fn page_size(head: &[u8]) -> Option<u32> {
     let size = match u16::from_be_bytes([*head.get(16)?, *head.get(17)?]) {
         1 => 65_536,
         size => u32::from(size),

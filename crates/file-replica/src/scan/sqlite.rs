@@ -72,8 +72,12 @@ fn header(dir: &OwnedFd, name: &[u8]) -> Header {
 
 /// Whether `name` is the database `base` or one of its side files.
 pub(super) fn belongs_to(name: &[u8], base: &[u8]) -> bool {
-    let Some(rest) = name.strip_prefix(base) else { return false };
-    matches!(rest, b"" | b"-wal" | b"-shm" | b"-journal")
+    name == base || base_of(name) == Some(base)
+}
+
+/// The database beside which a file of this name would lie if it is a side file.
+pub(crate) fn base_of(name: &[u8]) -> Option<&[u8]> {
+    [&b"-wal"[..], b"-shm", b"-journal"].iter().find_map(|suffix| name.strip_suffix(*suffix))
 }
 
 /// A tag that cannot be read makes no cache: what is below is kept rather than left out.

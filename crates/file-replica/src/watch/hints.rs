@@ -166,7 +166,7 @@ fn take(news: &News, event: notify::Result<notify::Event>) {
 /// Whether this is what SQLite does to a database all the time. Another file put in its place is none of it, nor is its end.
 fn is_work(kind: EventKind, path: &Path, databases: &HashSet<PathBuf>) -> bool {
     let name = path.as_os_str().as_bytes();
-    let base = [&b"-wal"[..], b"-shm", b"-journal"].iter().find_map(|suffix| name.strip_suffix(*suffix));
+    let base = crate::scan::base_of(name);
     let known = |name: &[u8]| databases.contains(Path::new(OsStr::from_bytes(name)));
     match kind {
         EventKind::Create(_) | EventKind::Remove(_) => base.is_some_and(known),

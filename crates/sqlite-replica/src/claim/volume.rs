@@ -226,11 +226,7 @@ fn noted(database: &Path, table: &PageTable, rolling: u64, timestamp_ms: i64) ->
 fn page_size(file: &File, database: &Path) -> Result<PageSize> {
     let mut head = [0; 100];
     file.read_exact_at(&mut head, 0).map_err(Error::io(database, "read"))?;
-    let bytes = match u16::from_be_bytes([head[16], head[17]]) {
-        1 => 65_536,
-        bytes => u32::from(bytes),
-    };
-    PageSize::new(bytes).map_err(Error::ltx("page size"))
+    PageSize::new(sqlite_tail::page_size(&head).unwrap_or(0)).map_err(Error::ltx("page size"))
 }
 
 /// The state of the replica's newest file, which is in no WAL.

@@ -51,10 +51,10 @@ impl Database {
         if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
             return Err(self.damaged("the snapshot is no SQLite database".into()));
         }
-        self.page_size = match u16::from_be_bytes([head[16], head[17]]) {
-            1 => 65_536,
-            size => u32::from(size),
+        let Some(page_size) = sqlite_tail::page_size(&head) else {
+            return Err(self.damaged("the header of the snapshot names no size of pages".into()));
         };
+        self.page_size = page_size;
         Ok(self)
     }
 
