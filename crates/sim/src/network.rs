@@ -183,6 +183,9 @@ impl ObjectStore for Network {
     fn part_size(&self, bound: Option<u64>) -> usize {
         self.inner.part_size(bound)
     }
+    fn max_parts(&self) -> u32 {
+        self.inner.max_parts()
+    }
     fn server_date(&self) -> Option<ServerDate> {
         self.inner.server_date()
     }

@@ -225,6 +225,9 @@ impl ObjectStore for FaultStore {
     fn part_size(&self, bound: Option<u64>) -> usize {
         self.inner.part_size(bound)
     }
+    fn max_parts(&self) -> u32 {
+        self.inner.max_parts()
+    }
     fn page_size(&self) -> usize {
         self.inner.page_size()
     }

@@ -15,6 +15,8 @@
 
 mod errors;
 mod publish;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use crate::object::{GetResult, ObjectMeta, ObjectStore, Page, Part, PutOptions, PutResult, Upload, clip};
@@ -32,7 +34,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Bytes per part of a streamed put, and what it holds in memory.
+/// Bytes per part of a streamed put, and what it holds in memory. Their number has no bound: a database of a TiB is a file like any other.
 const PART: usize = 1 << 20;
 /// Bytes per read.
 const CHUNK: u64 = 256 << 10;
@@ -45,13 +47,17 @@ struct Inner {
     root: PathBuf,
     create: bool,
     ids: Arc<dyn IdGen>,
+    part: usize,
+    sync_dir: fn(&Path) -> io::Result<()>,
     swept: Mutex<BTreeSet<PathBuf>>,
+    synced: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl FileStore {
     /// The directory `root`; with `create` it may be missing until the first put.
     pub fn new(root: &Path, create: bool, ids: Arc<dyn IdGen>) -> Self {
-        Self(Arc::new(Inner { root: root.to_owned(), create, ids, swept: Mutex::default() }))
+        let (root, (swept, synced)) = (root.to_owned(), Default::default());
+        Self(Arc::new(Inner { root, create, ids, part: PART, sync_dir: publish::sync_dir, swept, synced }))
     }
 
     /// Runs file system calls off the runtime's thread: an fsync on a share may take seconds.
@@ -161,7 +167,11 @@ impl ObjectStore for FileStore {
     }
 
     fn part_size(&self, _bound: Option<u64>) -> usize {
-        PART
+        self.0.part
+    }
+
+    fn max_parts(&self) -> u32 {
+        u32::MAX
     }
 
     fn page_size(&self) -> usize {
@@ -215,10 +225,10 @@ impl ObjectStore for FileStore {
         let upload = upload.clone();
         self.blocking(move |inner| {
             let mut temp = inner.reopen(&upload)?;
-            let written = temp.write_at(&body, u64::from(number - 1) * PART as u64);
+            let written = temp.write_at(&body, u64::from(number - 1) * inner.part as u64);
             temp.keep(); // also after a failure: the part is repeated
             written?;
-            Ok(Part { number, etag: format!("{number}:{}", body.len()) })
+            Ok(Part { number, etag: String::new() })
         })
         .await
     }
@@ -228,7 +238,7 @@ impl ObjectStore for FileStore {
         self.blocking(move |inner| {
             let temp = inner.reopen(&upload)?;
             let size = temp.size()?;
-            if size.div_ceil(PART as u64) != count {
+            if size.div_ceil(inner.part as u64) != count {
                 return Err(Error::corrupt(
                     &upload.key,
                     format!("{count} parts were sent, the file has {size} bytes"),

@@ -76,6 +76,10 @@ impl ObjectStore for Limited {
         self.inner.part_size(bound)
     }
 
+    fn max_parts(&self) -> u32 {
+        self.inner.max_parts()
+    }
+
     fn page_size(&self) -> usize {
         self.inner.page_size()
     }

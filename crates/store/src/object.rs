@@ -179,6 +179,11 @@ pub trait ObjectStore: Send + Sync {
         8 << 20
     }
 
+    /// More parts than this no upload can have.
+    fn max_parts(&self) -> u32 {
+        10_000
+    }
+
     /// Objects to ask for per page of a listing.
     fn page_size(&self) -> usize {
         1_000

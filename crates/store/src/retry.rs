@@ -15,7 +15,7 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// Upper bound of every pause.
     pub cap: Duration,
-    /// No further attempt starts after this time; a running attempt is not cut.
+    /// No further attempt starts this long after the first has failed; a running attempt is not cut.
     pub budget: Duration,
 }
 
@@ -42,7 +42,7 @@ impl RetryPolicy {
         Self { max_attempts, base: pause, cap: pause, budget: Duration::from_secs(3_600) }
     }
 
-    /// The pause after `attempt` (1-based) failed, `elapsed` since the first began; `None` when it was the last.
+    /// The pause after `attempt` (1-based) failed, `elapsed` since the first did; `None` when it was the last.
     pub fn delay(&self, attempt: u32, elapsed: Duration, ids: &dyn IdGen) -> Option<Duration> {
         if attempt >= self.max_attempts {
             return None;
@@ -57,7 +57,11 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clock::SeededIds;
+    use crate::counters::Operation;
+    use crate::{Error, MemoryStore, OpenConfig, Store, Trouble};
+    use clock::{ManualClock, SeededIds};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn p7_pauses_are_bounded_in_size_number_and_time() {
@@ -71,5 +75,30 @@ mod tests {
         }
         assert_eq!(policy.delay(policy.max_attempts, Duration::ZERO, &ids), None);
         assert_eq!(policy.delay(1, policy.budget, &ids), None);
+    }
+
+    /// Over a slow line one part takes longer than the whole patience; one reply with 503 must not throw a large body away.
+    #[tokio::test]
+    async fn p1_a_request_that_took_long_before_it_failed_is_repeated() {
+        let clock = Arc::new(ManualClock::at(0));
+        let config = OpenConfig::new(clock.clone(), Arc::new(SeededIds::new(1)));
+        let store = Store::new(Arc::new(MemoryStore::new(clock.clone())), &config);
+        let slow = |failures: u32| {
+            let (calls, clock) = (AtomicU32::new(0), clock.clone());
+            let store = store.clone();
+            async move {
+                let call = || {
+                    clock.advance_ms(70_000);
+                    let fails = calls.fetch_add(1, Ordering::Relaxed) < failures;
+                    async move {
+                        if fails { Err(Error::unavailable("put 1", Trouble::Server, "503")) } else { Ok(()) }
+                    }
+                };
+                let done = store.repeat(Operation::PutPart, 0, call).await;
+                (done.is_ok(), calls.load(Ordering::Relaxed))
+            }
+        };
+        assert_eq!(slow(1).await, (true, 2));
+        assert_eq!(slow(100).await, (false, 2), "a store that goes on failing is given up (P7)");
     }
 }

@@ -235,7 +235,7 @@ impl Store {
     }
 
     pub(crate) fn tries(&self) -> Tries {
-        Tries { shared: self.shared.clone(), attempt: 1, start: self.shared.clock.monotonic_ns() }
+        Tries { shared: self.shared.clone(), attempt: 1, failed: None }
     }
 }
 
@@ -243,13 +243,15 @@ impl Store {
 pub(crate) struct Tries {
     shared: Arc<Shared>,
     pub(crate) attempt: u32,
-    start: u64,
+    /// When the first of them failed, ns. What it had taken until then is a slow line's affair, not the store's.
+    failed: Option<u64>,
 }
 
 impl Tries {
     /// Waits before the next attempt, or gives `error` back when there is none.
     pub(crate) async fn pause(&mut self, error: Error) -> Result<()> {
-        let elapsed = Duration::from_nanos(self.shared.clock.monotonic_ns().saturating_sub(self.start));
+        let now = self.shared.clock.monotonic_ns();
+        let elapsed = Duration::from_nanos(now.saturating_sub(*self.failed.get_or_insert(now)));
         let Some(delay) = self.shared.retry.delay(self.attempt, elapsed, &*self.shared.ids) else {
             return Err(error);
         };

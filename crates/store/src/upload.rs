@@ -3,7 +3,7 @@
 //! A body that ends within the first part is one put. Anything longer is an upload in equal parts (R2 insists on equal
 //! ones), each repeated on its own; it becomes visible only when it is complete, and is thrown away when the body or a
 //! request fails, or when the caller gives up half-way. S3 allows 10,000 parts, so the part size follows from the
-//! bound of the whole size.
+//! bound of the whole size; a directory allows any number.
 
 use crate::counters::Operation;
 use crate::fence::is_md5;
@@ -15,9 +15,6 @@ use futures::stream::{BoxStream, StreamExt};
 use md5::{Digest, Md5};
 use std::io;
 use std::sync::Arc;
-
-/// More parts than any store takes.
-const MAX_PARTS: u32 = 10_000;
 
 /// A body of unknown length.
 pub(crate) type Body = BoxStream<'static, io::Result<Bytes>>;
@@ -83,7 +80,7 @@ impl Store {
         let mut part = first;
         while !part.is_empty() {
             let number = sent.len() as u32 + 1;
-            if number > MAX_PARTS {
+            if number > backend.max_parts() {
                 let what = format!("the body of {} is larger than its announced bound", upload.key);
                 return Err(Error::Refused(what));
             }

@@ -18,6 +18,10 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Temporary files older than this belong to nobody.
 const ABANDONED: Duration = Duration::from_secs(86_400);
 
+/// Directories that are remembered as swept, and as synced into their parents (P7).
+const SWEPT: usize = 256;
+const SYNCED: usize = 8192;
+
 /// An unfinished object.
 pub(super) struct Temp {
     key: String,
@@ -55,7 +59,7 @@ impl Inner {
     /// A new temporary file beside the object it is for; creates directories below the root.
     pub(super) fn temp_for(&self, key: &str) -> Result<Temp> {
         if self.check_root()?.is_none() {
-            make_dir(&self.root).map_err(|e| failed("create", &self.root.display().to_string(), e))?;
+            self.make_dir(&self.root).map_err(|e| failed("create", &self.root.display().to_string(), e))?;
         }
         let target = self.path(key)?;
         let dir = target.parent().unwrap_or(&self.root).to_owned();
@@ -94,10 +98,10 @@ impl Inner {
                 fs::rename(&temp.path, &temp.target).map_err(fail)?;
                 temp.keep = true; // the name is gone
             }
-            PutMode::Create => link(&temp)?,
+            PutMode::Create => self.link(&temp)?,
         }
         let dir = temp.target.parent().unwrap_or(&self.root);
-        sync_dir(dir).map_err(fail)?;
+        (self.sync_dir)(dir).map_err(fail)?;
         let meta = temp.file.metadata().map_err(fail)?;
         Ok(PutResult { etag: super::describe(key.clone(), &meta).etag, version: None })
     }
@@ -112,21 +116,60 @@ impl Inner {
         }
     }
 
-    /// `mkdir -p` below the root, every new directory synced into its parent.
+    /// `mkdir -p` below the root, every directory synced into its parent, once per process: whoever made it may have died before (P1).
     fn make_dirs(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() || dir == self.root {
+        let synced = || self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if dir == self.root || (synced().contains(dir) && dir.is_dir()) {
             return Ok(());
         }
         if let Some(parent) = dir.parent() {
             self.make_dirs(parent)?;
         }
-        make_dir(dir)
+        self.make_dir(dir)?;
+        if synced().len() < SYNCED {
+            synced().insert(dir.to_owned());
+        }
+        Ok(())
+    }
+
+    fn link(&self, temp: &Temp) -> Result<()> {
+        let Err(error) = fs::hard_link(&temp.path, &temp.target) else { return Ok(()) };
+        if error.kind() == ErrorKind::AlreadyExists {
+            // NFS: a repeated LINK whose first reply was lost says "exists"; two names then prove that it was ours.
+            if temp.file.metadata().is_ok_and(|meta| meta.nlink() > 1) {
+                return Ok(());
+            }
+            return Err(match fs::symlink_metadata(&temp.target) {
+                Ok(meta) if meta.is_dir() => failed("put", &temp.key, ErrorKind::IsADirectory.into()),
+                Ok(meta) if meta.is_symlink() => super::refuse_link(&temp.target),
+                // P1: what is compared with ours and found equal counts as stored, and whoever linked it may have died before the sync.
+                _ => match temp.target.parent().map_or(Ok(()), self.sync_dir) {
+                    Ok(()) => Error::exists(&temp.key),
+                    Err(error) => failed("put", &temp.key, error),
+                },
+            });
+        }
+        use nix::errno::Errno;
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => Err(Error::Refused(
+                format!("put {}: this file system has no hard links, which commits need", temp.key),
+            )),
+            _ => Err(failed("put", &temp.key, error)),
+        }
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ if dir.is_dir() => dir.parent().map_or(Ok(()), self.sync_dir),
+            _ => Err(ErrorKind::NotADirectory.into()),
+        }
     }
 
     /// Removes temporary files of crashed processes, once per directory and process.
     fn sweep(&self, dir: &Path, fresh: &File) {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        if swept.len() >= 256 || !swept.insert(dir.to_owned()) {
+        if swept.len() >= SWEPT || !swept.insert(dir.to_owned()) {
             return;
         }
         let (Ok(entries), Ok(now)) = (fs::read_dir(dir), fresh.metadata().and_then(|m| m.modified())) else {
@@ -145,37 +188,6 @@ impl Inner {
     }
 }
 
-fn link(temp: &Temp) -> Result<()> {
-    let Err(error) = fs::hard_link(&temp.path, &temp.target) else { return Ok(()) };
-    if error.kind() == ErrorKind::AlreadyExists {
-        // NFS: a repeated LINK whose first reply was lost says "exists"; two names then prove that it was ours.
-        if temp.file.metadata().is_ok_and(|meta| meta.nlink() > 1) {
-            return Ok(());
-        }
-        return Err(match fs::symlink_metadata(&temp.target) {
-            Ok(meta) if meta.is_dir() => failed("put", &temp.key, ErrorKind::IsADirectory.into()),
-            Ok(meta) if meta.is_symlink() => super::refuse_link(&temp.target),
-            _ => Error::exists(&temp.key),
-        });
-    }
-    use nix::errno::Errno;
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => Err(Error::Refused(
-            format!("put {}: this file system has no hard links, which commits need", temp.key),
-        )),
-        _ => Err(failed("put", &temp.key, error)),
-    }
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    match fs::create_dir(dir) {
-        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(ErrorKind::NotADirectory.into()),
-        Err(error) => Err(error),
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
