@@ -101,6 +101,18 @@ fn the_list_is_for_people_and_for_programs() {
     }
 }
 
+/// Half a document must not pass for the whole.
+#[test]
+fn a_list_that_cannot_be_written_is_no_success() {
+    let place = Place::directory();
+    sample(&place, 1);
+    let mut list = place.command("restore");
+    list.arg("list").arg(place.url("p")).stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let done = list.output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("standard output"), "{done:?}");
+}
+
 #[test]
 fn a_dry_run_changes_nothing() {
     let place = Place::s3();

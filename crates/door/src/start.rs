@@ -71,9 +71,9 @@ where
     };
     let done = runtime.block_on(async { work().await });
     runtime.shutdown_background();
-    done.unwrap_or_else(|failure| {
+    let exit = done.unwrap_or_else(|failure| {
         eprintln!("{program}: {}", failure.line);
         failure.exit
-    })
-    .into()
+    });
+    crate::output::told(exit).into()
 }

@@ -10,6 +10,7 @@
 
 use crate::{Description, Error};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,10 @@ pub const FILE_NAME: &str = "restored.json";
 
 /// Version of the document.
 const FORMAT: u32 = 1;
-/// A thousand databases need a quarter of it (P7).
-const LARGEST: u64 = 1 << 20;
+/// Bytes; some 50,000 databases (P7).
+const LARGEST: u64 = 16 << 20;
+
+const TOO_LARGE: &str = "larger than 16 MiB";
 
 /// Everything that was restored, or found in place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +134,7 @@ impl Handover {
         }
         let wrong = |reason: String| Error::Handover { path: path.to_owned(), reason };
         if text.len() as u64 > LARGEST {
-            return Err(wrong("larger than 1 MiB".into()));
+            return Err(wrong(TOO_LARGE.into()));
         }
         let read: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         read.checked().map(Some).map_err(wrong)
@@ -142,6 +145,9 @@ impl Handover {
         let wrong = |reason: String| Error::Handover { path: path.to_owned(), reason };
         let checked = self.clone().checked().map_err(wrong)?;
         let text = serde_json::to_string_pretty(&checked).expect("plain fields serialise");
+        if text.len() as u64 >= LARGEST {
+            return Err(wrong(TOO_LARGE.into()));
+        }
         let temporary = path.with_extension("json.tmp");
         let written = (|| {
             let mut file = File::create(&temporary)?;
@@ -198,9 +204,10 @@ impl Handover {
         if clock::parse_unix_ms(&self.finished).is_none() {
             return Err("finished is not an RFC 3339 time".into());
         }
-        for (index, database) in self.databases.iter().enumerate() {
+        let mut paths = HashSet::new();
+        for database in &self.databases {
             let path = &database.path;
-            if self.databases[..index].iter().any(|earlier| earlier.path == *path) {
+            if !paths.insert(path) {
                 return Err(format!("{path:?} stands there twice"));
             }
             if database.claimed != (database.epoch > 0) || (database.claimed && database.lineage == 0) {
@@ -209,8 +216,9 @@ impl Handover {
                 ));
             }
         }
-        for (index, tree) in self.files.iter().enumerate() {
-            if self.files[..index].iter().any(|earlier| earlier.path == tree.path) {
+        let mut paths = HashSet::new();
+        for tree in &self.files {
+            if !paths.insert(&tree.path) {
                 return Err(format!("{:?} stands there twice", tree.path));
             }
             if tree.claimed != (tree.epoch > 0) {

@@ -6,7 +6,7 @@
 use crate::names::{self, Metric};
 use crate::{Error, Registry};
 use prometheus::GaugeVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One value of one look.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,15 +35,18 @@ impl ExporterMetrics {
         Ok(Self { gauges })
     }
 
-    /// Replaces everything by these samples.
+    /// Replaces everything by these samples. Of two with the same labels (an application in two destinations) the lower one counts: the
+    /// older time, the drill that failed. A healthy copy must not hide a dead one.
     pub fn replace(&self, samples: &[Sample]) {
         self.gauges.values().for_each(GaugeVec::reset);
+        let mut seen = BTreeSet::new();
         for sample in samples {
             let labels: Vec<&str> = sample.labels.iter().map(String::as_str).collect();
             if let Some(gauge) = self.gauges.get(sample.row.name)
                 && let Ok(cell) = gauge.get_metric_with_label_values(&labels)
             {
-                cell.set(sample.value);
+                let is_first = seen.insert((sample.row.name, &sample.labels));
+                cell.set(if is_first { sample.value } else { cell.get().min(sample.value) });
             }
         }
     }
@@ -79,5 +82,28 @@ mod tests {
         metrics.replace(&all[..1]);
         let text = registry.gather_text();
         assert!(text.contains(all[0].row.name) && !text.contains(all[1].row.name));
+    }
+
+    #[test]
+    fn p6_a_healthy_copy_does_not_hide_a_drill_that_failed_elsewhere() {
+        let registry = Registry::new(&BuildInfo::of("test"), Arc::new(clock::ManualClock::at(0))).unwrap();
+        let metrics = ExporterMetrics::new(&registry).unwrap();
+        let drill = |value| Sample {
+            row: &names::DRILL_LAST_RESULT,
+            labels: ["prod", "etcd", "prod"].map(str::to_owned).to_vec(),
+            value,
+        };
+        for looked in [[0.0, 1.0], [1.0, 0.0]] {
+            metrics.replace(&looked.map(drill));
+            let text = registry.gather_text();
+            let line = text.lines().find(|line| line.starts_with("highwater_drill_last_result{")).unwrap();
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+        metrics.replace(&[drill(1.0)]);
+        assert!(
+            registry
+                .gather_text()
+                .contains("highwater_drill_last_result{app=\"prod\",kind=\"etcd\",name=\"prod\"} 1")
+        );
     }
 }

@@ -53,8 +53,28 @@ fn trap_20_nothing_is_guessed() {
         let error = Handover::read(&path).unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("restored.json"), "{says}: {error}");
     }
-    fs::write(&path, "x".repeat(2 << 20)).unwrap();
-    assert!(Handover::read(&path).unwrap_err().to_string().contains("1 MiB"));
+    fs::write(&path, "x".repeat(17 << 20)).unwrap();
+    assert!(Handover::read(&path).unwrap_err().to_string().contains("16 MiB"));
+}
+
+/// What was written can be read: the sidecars of a pod with many databases would wait forever otherwise.
+#[test]
+fn p7_many_databases_fit_and_too_many_are_refused_by_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Handover::path_in(dir.path());
+    let one: Handover = serde_json::from_str(&document()).unwrap();
+    let of = |databases: usize| {
+        let each = |n| RestoredDatabase { path: format!("tenants/{n:06}.db"), ..one.databases[0].clone() };
+        Handover { databases: (0..databases).map(each).collect(), ..one.clone() }
+    };
+    of(5_000).write(&path).unwrap();
+    assert_eq!(Handover::read(&path).unwrap().unwrap().databases.len(), 5_000);
+    assert!(of(100_000).write(&path).unwrap_err().to_string().contains("16 MiB"));
+    assert_eq!(
+        Handover::read(&path).unwrap().unwrap().databases.len(),
+        5_000,
+        "the one before is left alone"
+    );
 }
 
 #[test]
