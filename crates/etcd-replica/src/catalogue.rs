@@ -23,7 +23,7 @@ pub struct Item {
     pub payload: Option<ObjectMeta>,
     /// The manifest, if it is there and can be read.
     pub manifest: Option<Manifest>,
-    /// Why a manifest that is there cannot be used.
+    /// Why a manifest or a later proof that is there cannot be used.
     pub unreadable: Option<String>,
     /// What was proven later.
     pub later: Option<LaterProof>,
@@ -50,7 +50,8 @@ impl Item {
     /// Proven: SHA-256, length and structure, and the stored object read back; never with a mismatch or a later failure.
     pub fn is_verified(&self) -> bool {
         let Some(manifest) = &self.manifest else { return false };
-        if manifest.hashkv.verdict == Verdict::Mismatch || self.payload.is_none() {
+        let is_whole = self.payload.is_some() && self.unreadable.is_none();
+        if manifest.hashkv.verdict == Verdict::Mismatch || !is_whole {
             return false;
         }
         match &self.later {
@@ -186,11 +187,11 @@ fn key_of(item: &Item) -> (i64, i64, String) {
 async fn read(store: Store, mut item: Item, manifest: bool, later: bool) -> Result<Item> {
     if manifest {
         let key = item.name.key(Part::Manifest);
-        match small(&store, &key).await {
-            Ok(bytes) => match Manifest::parse(&bytes, &key).and_then(|manifest| belongs(&item, manifest)) {
-                Ok(manifest) => item.manifest = Some(manifest),
-                Err(error) => item.unreadable = Some(error.to_string()),
-            },
+        let parse = |bytes: bytes::Bytes| belongs(&item, Manifest::parse(&bytes, &key)?);
+        match small(&store, &key).await.and_then(parse) {
+            Ok(manifest) => item.manifest = Some(manifest),
+            // Too large as well as not to be parsed: one such object must not hide all others.
+            Err(Error::Damaged(why)) => item.unreadable = Some(why),
             // Removed since the listing: as if it had not been there.
             Err(Error::Store(error)) if error.is_not_found() => {}
             Err(error) => return Err(error),
@@ -203,6 +204,7 @@ async fn read(store: Store, mut item: Item, manifest: bool, later: bool) -> Resu
                 Ok(proof) => item.later = Some(proof),
                 Err(error) => item.unreadable = Some(format!("proof {key}: {error}")),
             },
+            Err(Error::Damaged(why)) => item.unreadable = Some(why),
             Err(Error::Store(error)) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }

@@ -1,12 +1,13 @@
 //! The truth of a bucket as numbers: what `serve` exports and what a job writes into a text file.
 //!
 //! One look reads the catalogues of all clusters and the status objects of every room below a URL. A status object that cannot be read is
-//! counted; a look that cannot be completed gives nothing, so that old numbers age visibly instead of looking fresh (P6).
+//! counted, and so is one that is too large or has a key that none of ours can have; a look that cannot be completed gives nothing, so that
+//! old numbers age visibly instead of looking fresh (P6).
 
-use crate::Result;
 use crate::catalogue::{Catalogue, small};
 use crate::layout::Name;
 use crate::result::{RunResult, Status, last_run};
+use crate::{Error, Result};
 use futures::TryStreamExt;
 use std::collections::BTreeSet;
 use store::Store;
@@ -18,22 +19,26 @@ const MAX_STATUS: usize = 10_000;
 /// Looks at everything below a URL.
 pub async fn look(store: &Store, destination: &str) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
-    let mut unreadable = 0;
+    let mut unreadable = 0u32;
     for key in status_keys(store).await? {
         match small(store, &key).await.map(|bytes| serde_json::from_slice::<Status>(&bytes)) {
             Ok(Ok(status)) => of_status(&status, key.ends_with("drill.json"), &mut samples),
-            Ok(Err(_)) => unreadable += 1,
-            Err(crate::Error::Store(error)) if error.is_not_found() => {}
+            Ok(Err(_)) | Err(Error::Damaged(_) | Error::Store(store::Error::Refused(_))) => unreadable += 1,
+            Err(Error::Store(error)) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
     }
     for (prefix, cluster) in places(store).await? {
-        if prefix.is_empty() {
-            samples.extend(of_cluster(store, &cluster, destination).await?);
-        } else {
+        let (found, readable) = if prefix.is_empty() {
+            cluster_samples(store, &cluster, destination).await?
+        } else if let Ok(below) = store.scoped(&prefix) {
             let destination = format!("{}/{prefix}", destination.trim_end_matches('/'));
-            samples.extend(of_cluster(&store.scoped(&prefix)?, &cluster, &destination).await?);
-        }
+            cluster_samples(&below, &cluster, &destination).await?
+        } else {
+            (Vec::new(), false)
+        };
+        samples.extend(found);
+        unreadable += u32::from(!readable);
     }
     samples.push(Sample {
         row: &names::EXPORTER_UNREADABLE,
@@ -99,8 +104,17 @@ fn seconds(time: &str) -> Option<f64> {
 
 /// The numbers of one cluster in one destination.
 pub async fn of_cluster(store: &Store, cluster: &str, destination: &str) -> Result<Vec<Sample>> {
+    cluster_samples(store, cluster, destination).await.map(|(samples, _)| samples)
+}
+
+/// The same, and whether the numbers of the last run could be read; the snapshots speak for themselves without them.
+async fn cluster_samples(store: &Store, cluster: &str, destination: &str) -> Result<(Vec<Sample>, bool)> {
     let catalogue = Catalogue::load(store, cluster).await?;
-    let run = last_run(store, cluster).await?.unwrap_or_default();
+    let (run, readable) = match last_run(store, cluster).await {
+        Ok(run) => (run.unwrap_or_default(), true),
+        Err(Error::Damaged(_)) => (RunResult::default(), false),
+        Err(error) => return Err(error),
+    };
     let labels = [cluster.to_owned(), destination.to_owned()];
     let mut samples = Vec::new();
     let mut add = |row, more: Option<&str>, value: f64| {
@@ -124,14 +138,13 @@ pub async fn of_cluster(store: &Store, cluster: &str, destination: &str) -> Resu
         of_run(&run, &mut add);
     }
     add(&names::ETCD_OBJECTS, Some("foreign"), catalogue.foreign.len() as f64);
-    Ok(samples)
+    Ok((samples, readable))
 }
 
 fn of_run(run: &RunResult, add: &mut impl FnMut(&'static names::Metric, Option<&str>, f64)) {
     add(&names::ETCD_LAST_ATTEMPT_TIMESTAMP_SECONDS, None, run.last_attempt as f64);
     add(&names::ETCD_LAST_EXIT_CODE, None, f64::from(run.last_exit_code));
     add(&names::ETCD_UPLOAD_SECONDS, None, run.upload_seconds);
-    add(&names::ETCD_RETENTION_BACKLOG, None, run.backlog as f64);
     add(&names::ETCD_INTERVAL_SECONDS, None, run.interval_seconds as f64);
     for (state, count) in run.objects.iter().filter(|(state, _)| *state != "foreign") {
         add(&names::ETCD_OBJECTS, Some(state), *count as f64);
@@ -140,6 +153,7 @@ fn of_run(run: &RunResult, add: &mut impl FnMut(&'static names::Metric, Option<&
         add(&names::ETCD_HASHKV_MATCH, None, verdict.as_metric());
     }
     let optional = [
+        (&names::ETCD_RETENTION_BACKLOG, run.backlog.map(|count| count as f64)),
         (&names::ETCD_STREAM_SECONDS, run.stream_seconds),
         (&names::ETCD_DB_SIZE_BYTES, run.db_size.map(|bytes| bytes as f64)),
         (&names::ETCD_DB_IN_USE_BYTES, run.db_in_use.map(|bytes| bytes as f64)),

@@ -6,7 +6,7 @@
 //!     …same name….proof.json      what was proven later (verify, drill)
 //!     …same name….token.age       the K3s server token
 //!     …same name….pin             kept until a person removes it
-//! <cluster>/_policy.json          the retention that the last run applied
+//! <cluster>/_policy.json          the retention that the last run applied, and how many snapshots it left
 //! <cluster>/_result.json          what the last run found; metrics are made from it
 //! <cluster>/_prune.lease          one pruner at a time
 //! <cluster>/highwater/*.json      status for the exporter, the drill's result, what is proven

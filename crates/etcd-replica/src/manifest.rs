@@ -3,11 +3,12 @@
 //! It holds no secret: names of resources and their counts, digests, sizes. An object without a manifest is not a backup.
 //! What is proven after the manifest was written (read back by `verify`, restored by `drill`) stands in a [`LaterProof`] beside it.
 
-use crate::proof::HashKv;
+use crate::proof::{HashKv, Verdict};
 use crate::source::Origin;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use telemetry::Exit;
 
 /// The only format so far.
 pub const FORMAT: u32 = 1;
@@ -113,6 +114,15 @@ impl Manifest {
             return Err(Error::Damaged(format!("manifest {key}: taken_at is no time")));
         }
         Ok(manifest)
+    }
+
+    /// How the run ends that made it: what is wrong with a snapshot that is kept all the same.
+    pub fn exit(&self) -> Exit {
+        match (self.hashkv.verdict, self.token_opens) {
+            (Verdict::Mismatch, _) => Exit::Damaged,
+            (_, Some(false)) => Exit::Refused,
+            _ => Exit::Done,
+        }
     }
 
     /// Unix seconds at which it was taken.

@@ -4,12 +4,15 @@
 //! that denies a deletion (object lock, a credential without that right) is counted, not an error: locks are wanted (P3).
 //! A crash leaves a manifest without its snapshot, which the next run names and removes, never a snapshot nobody can name.
 
+mod memory;
+
 use crate::catalogue::{Catalogue, Item};
-use crate::layout::{LEASE, Part, RESULT};
+use crate::layout::{LEASE, Part};
 use crate::retention::{Context, Object, Plan, Policy, State, Verdict, plan};
 use crate::{Error, Result, result};
 use bytes::Bytes;
 use clock::Clock;
+use memory::{count_up, remember};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use store::{PutOptions, Store};
@@ -28,6 +31,8 @@ pub struct PruneOptions {
     pub interval: i64,
     /// Hash of a tighter policy that a person accepted.
     pub accepted: Option<String>,
+    /// As few snapshots as a person accepted, where the last run saw more.
+    pub fewer: Option<usize>,
     /// Only exactly this plan.
     pub plan_hash: Option<String>,
     /// The snapshot just written, by the job that wrote it.
@@ -89,6 +94,7 @@ pub(crate) fn objects(catalogue: &Catalogue) -> Vec<Object> {
             revision: item.name.revision,
             state,
             modified: stored,
+            touched: item.modified_ms / 1_000,
             suspect: manifest.is_some_and(|m| m.clock_suspect) || Object::is_late(item.name.taken, stored),
             pinned: item.pinned,
             locked_until: None,
@@ -107,14 +113,15 @@ pub async fn plan_prune(
 ) -> Result<(Plan, Catalogue)> {
     options.policy.check()?;
     let catalogue = Catalogue::load(store, cluster).await?;
-    let before = result::last_run(store, cluster).await?;
+    let before = result::applied(store, cluster).await?;
     let context = Context {
         now: clock.unix_ms() / 1_000,
         interval: options.interval,
         skew: store.server_date_skew().map(|ms| ms / 1_000),
         just_written: options.just_written.clone(),
-        candidates_before: before.map(|run| run.candidates).filter(|count| *count > 0),
-        policy_before: result::policy_before(store, cluster).await?,
+        candidates_before: before.as_ref().and_then(|before| before.snapshots),
+        fewer: options.fewer,
+        policy_before: before.map(|before| before.policy),
         accepted: options.accepted.clone(),
     };
     Ok((plan(&objects(&catalogue), &options.policy, &context), catalogue))
@@ -135,6 +142,8 @@ pub async fn prune(
     if done.plan.deletions().is_empty() {
         if done.plan.gates.is_empty() {
             remember(store, cluster, options, &done).await;
+        } else {
+            count_up(store, cluster, &done).await;
         }
         return Ok(done);
     }
@@ -243,20 +252,6 @@ async fn give_back(store: &Store, key: &str) {
         store.delete_all(&[key.to_owned()]).await
     {
         let _ = store.put(key, Bytes::new(), &PutOptions::overwrite()).await;
-    }
-}
-
-/// The policy that was applied and how many there are, for the next run's guards.
-async fn remember(store: &Store, cluster: &str, options: &PruneOptions, done: &Pruned) {
-    result::write_or_warn(store, &format!("{cluster}/{}", crate::layout::POLICY), &options.policy).await;
-    match result::last_run(store, cluster).await {
-        Ok(run) => {
-            let mut run = run.unwrap_or_default();
-            run.candidates = done.candidates();
-            run.backlog = done.backlog();
-            result::write_or_warn(store, &format!("{cluster}/{RESULT}"), &run).await;
-        }
-        Err(error) => tracing::warn!(%error, "the result of the last run cannot be read"),
     }
 }
 

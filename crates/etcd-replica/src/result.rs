@@ -31,12 +31,21 @@ pub struct RunResult {
     pub stream_seconds: Option<f64>,
     pub upload_seconds: f64,
     pub interval_seconds: i64,
-    pub candidates: usize,
-    pub backlog: usize,
+    pub backlog: Option<usize>,
     pub objects: BTreeMap<String, u64>,
     pub db_size: Option<u64>,
     pub db_in_use: Option<u64>,
     pub clock_offset_seconds: Option<i64>,
+}
+
+/// `<cluster>/_policy.json`: the retention that was applied last, and how many snapshots it left. Retention alone writes it, so that no
+/// run that cannot read it forgets the number (P6).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    #[serde(flatten)]
+    pub(crate) policy: Policy,
+    #[serde(default)]
+    pub(crate) snapshots: Option<usize>,
 }
 
 /// `<cluster>/highwater/status.json`, `drill.json`: the same for all kinds of replicas.
@@ -136,6 +145,6 @@ pub async fn last_run(store: &Store, cluster: &str) -> Result<Option<RunResult>>
     read(store, &format!("{cluster}/{RESULT}")).await
 }
 
-pub(crate) async fn policy_before(store: &Store, cluster: &str) -> Result<Option<Policy>> {
+pub(crate) async fn applied(store: &Store, cluster: &str) -> Result<Option<Applied>> {
     read(store, &format!("{cluster}/{POLICY}")).await
 }

@@ -29,7 +29,7 @@ pub(crate) const DAY: i64 = 86_400;
 pub(crate) const SLACK: i64 = 600;
 /// What has no manifest is a running upload until it is this old.
 pub(crate) const PARTIAL_AGE: i64 = 2 * DAY;
-/// A snapshot that was proven wrong is kept this long for a look.
+/// A snapshot that was proven wrong is kept this long for a look, counted from that proof.
 pub(crate) const FAILED_AGE: i64 = 7 * DAY;
 /// A snapshot's time and the store's may differ by this before it is not believed as an anchor.
 pub(crate) const LATE: i64 = 3_600;
@@ -47,6 +47,8 @@ pub struct Context {
     pub just_written: Option<String>,
     /// Candidates that the last run saw.
     pub candidates_before: Option<usize>,
+    /// As few of them as a person accepted.
+    pub fewer: Option<usize>,
     /// The policy that was applied last.
     pub policy_before: Option<Policy>,
     /// Hash of the policy that a person accepted.

@@ -146,7 +146,7 @@ async fn prove_taken(taken: Taken, token: Option<Token>) -> Result<(Taken, Proof
         let content = prove(spool, &shape, &compacted)?;
         spool.forget();
         let hashkv = match &taken.hashes {
-            Ok(members) => HashKv::judge(members.clone(), &content.hashes),
+            Ok(members) => HashKv::judge(members.clone(), &content.hashes, content.compact_revision),
             Err(why) => HashKv::unknown(why),
         };
         let token_opens = match (&token, &content.bootstrap) {

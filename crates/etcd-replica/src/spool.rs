@@ -67,7 +67,7 @@ pub(crate) fn check_space(dir: &Path, bytes: u64) -> Result<()> {
     let what = format!("spool directory {}", dir.display());
     let stat = statfs::statfs(dir).map_err(|errno| Error::local(what.clone())(errno.into()))?;
     let free = stat.blocks_available().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(0));
-    let needed = bytes + bytes / (BLOCK / TAG) as u64 + HEADROOM;
+    let needed = bytes.saturating_add(bytes / (BLOCK / TAG) as u64).saturating_add(HEADROOM);
     if free < needed {
         return Err(Error::Local {
             what: format!("{what} has {free} bytes free, the snapshot needs {needed}"),
@@ -237,6 +237,16 @@ impl Read for SpoolReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p7_there_is_no_room_for_a_size_that_somebody_made_up() {
+        let dir = tempfile::tempdir().unwrap();
+        check_space(dir.path(), 0).unwrap();
+        for bytes in [u64::MAX, u64::MAX - HEADROOM, u64::MAX / 2] {
+            let refused = check_space(dir.path(), bytes).unwrap_err();
+            assert!(refused.to_string().contains("bytes free"), "{bytes}: {refused}");
+        }
+    }
 
     #[test]
     fn p8_the_spool_gives_back_what_was_written_and_shows_nothing_on_disk() {

@@ -7,7 +7,7 @@ use crate::catalogue::{Catalogue, Item};
 use crate::layout::Part;
 use crate::point::State;
 use crate::result::{Proven, write};
-use crate::verify::{check, proof_of};
+use crate::verify::{check, is_news, proof_of};
 use crate::{Error, Result};
 use clock::Clock;
 use seal::Identities;
@@ -132,6 +132,9 @@ pub async fn record(store: &Store, catalogue: &Catalogue, survey: &Survey, clock
             continue;
         }
         let failed = damage.map(|damage| damage.what.clone());
+        if !is_news(item, failed.as_deref()) {
+            continue;
+        }
         let level = if failed.is_some() { 0 } else { 4 };
         write(store, &item.name.key(Part::Proof), &proof_of(item, level, failed, "verify", clock)).await?;
     }

@@ -46,7 +46,8 @@ pub async fn verify(
     Ok(Verified { name: item.name.to_string(), opened, failed })
 }
 
-/// Reads one snapshot back and compares; true if it was opened. Damage is [`Error::Damaged`].
+/// Reads one snapshot back and compares; true if it was opened. Damage is [`Error::Damaged`], and two readings found it: one bad
+/// transfer is no bad object (P3).
 pub(crate) async fn check(
     store: &Store,
     item: &Item,
@@ -54,6 +55,21 @@ pub(crate) async fn check(
     dir: &Path,
 ) -> Result<bool> {
     let manifest = described(item)?;
+    match read_back(store, manifest, identities.clone(), dir).await {
+        Err(Error::Damaged(why)) => {
+            tracing::warn!(snapshot = %item.name, why, "damage was found, and it is read once more");
+            read_back(store, manifest, identities, dir).await
+        }
+        read => read,
+    }
+}
+
+async fn read_back(
+    store: &Store,
+    manifest: &Manifest,
+    identities: Option<Arc<Identities>>,
+    dir: &Path,
+) -> Result<bool> {
     if manifest.recipients.is_empty() || identities.is_some() {
         return spooled(store, manifest, identities, dir).await.map(|_| true);
     }
@@ -70,8 +86,15 @@ pub(crate) async fn record(
     by: &str,
     clock: &dyn Clock,
 ) {
-    let proof = proof_of(item, level, failed, by, clock);
-    result::write_or_warn(store, &item.name.key(Part::Proof), &proof).await;
+    if is_news(item, failed.as_deref()) {
+        let proof = proof_of(item, level, failed, by, clock);
+        result::write_or_warn(store, &item.name.key(Part::Proof), &proof).await;
+    }
+}
+
+/// Whether it is to be written. A failure that stands there already keeps its date: retention counts the days for a look from it.
+pub(crate) fn is_news(item: &Item, failed: Option<&str>) -> bool {
+    failed.is_none() || item.later.as_ref().is_none_or(|later| later.failed.is_none())
 }
 
 /// The proof to write; an earlier drill is not forgotten.

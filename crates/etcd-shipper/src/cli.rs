@@ -203,6 +203,9 @@ pub(crate) struct Prune {
     /// Delete what the plan says
     #[arg(long)]
     pub(crate) apply: bool,
+    /// Accept that only so many snapshots are left, where retention saw more before: the others were removed on purpose
+    #[arg(long, value_name = "N")]
+    pub(crate) accept_fewer: Option<usize>,
     /// Delete only if the plan is still exactly the one with this hash
     #[arg(long, value_name = "HASH", requires = "apply")]
     pub(crate) plan_hash: Option<String>,

@@ -53,7 +53,13 @@ pub(crate) fn text(samples: &[Sample]) -> Result<String, Failure> {
     let registry = Registry::new(&BuildInfo::of("etcd-shipper"), Arc::new(SystemClock)).map_err(failing)?;
     ExporterMetrics::new(&registry).map_err(failing)?.replace(samples);
     let all = registry.gather_text();
-    Ok(all.lines().filter(|line| !line.contains("process_")).flat_map(|line| [line, "\n"]).collect())
+    Ok(all.lines().filter(|line| !is_of_process(line)).flat_map(|line| [line, "\n"]).collect())
+}
+
+/// By the name of the metric: a cluster or a bucket may be called anything.
+fn is_of_process(line: &str) -> bool {
+    let name = ["# HELP ", "# TYPE "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
+    name.starts_with("process_")
 }
 
 /// Replaces the file of the textfile collector, unless it would lose what an earlier run found.
@@ -79,4 +85,20 @@ pub(crate) fn write(path: &Path, seen: &[Seen]) -> Result<(), Failure> {
 /// A URL without its query, as a label.
 pub(crate) fn short(url: &str) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_that_is_called_like_a_metric_of_the_process_keeps_its_numbers() {
+        let labels = vec!["process_one".to_owned(), "s3://backups/process_control".to_owned()];
+        let sample = Sample { row: &names::ETCD_LAST_EXIT_CODE, labels, value: 3.0 };
+        let text = text(&[sample]).map_err(|failure| failure.line).unwrap();
+        let shown = "{cluster=\"process_one\",destination=\"s3://backups/process_control\"} 3\n";
+        assert!(text.contains(shown), "{text}");
+        let name = |line: &str| line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ").to_owned();
+        assert!(!text.lines().any(|line| name(line).starts_with("process_")), "{text}");
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) async fn run(args: Prune) -> Result<Exit, Failure> {
         policy: policy(&args.keep),
         interval: seconds(args.keep.interval),
         accepted: args.keep.accept_policy.clone(),
+        fewer: args.accept_fewer,
         plan_hash: args.plan_hash.clone(),
         just_written: None,
     };

@@ -61,12 +61,7 @@ pub(crate) async fn run(args: Box<Ship>) -> Result<Exit, Failure> {
     let exit = tell(&args, &destinations, &deliveries).await;
     let exits: Vec<Exit> = deliveries
         .iter()
-        .map(|delivery| {
-            delivery
-                .shipped
-                .as_ref()
-                .map_or_else(exit_of, |manifest| of_manifest(manifest).unwrap_or(Exit::Done))
-        })
+        .map(|delivery| delivery.shipped.as_ref().map_or_else(exit_of, Manifest::exit))
         .collect();
     leave(&args, gateway.as_ref(), &destinations, &exits).await?;
     Ok(exit)
@@ -115,7 +110,7 @@ async fn tell(args: &Ship, destinations: &[Destination], deliveries: &[Delivery]
             Ok(manifest) => {
                 shipped.push(Summary::from((delivery.url.as_str(), manifest)));
                 complain(manifest);
-                worst = worst.max(of_manifest(manifest));
+                worst = worst.max(Some(manifest.exit()).filter(|exit| !exit.is_done()));
             }
             Err(error) => {
                 eprintln!("etcd-shipper: {}: {error}", delivery.url);
@@ -171,14 +166,6 @@ async fn tell(args: &Ship, destinations: &[Destination], deliveries: &[Delivery]
 }
 
 /// What is wrong with a snapshot that was kept all the same.
-fn of_manifest(manifest: &Manifest) -> Option<Exit> {
-    if manifest.hashkv.verdict == Verdict::Mismatch {
-        return Some(Exit::Damaged);
-    }
-    (manifest.token_opens == Some(false)).then_some(Exit::Refused)
-}
-
-/// The same in words.
 fn complain(manifest: &Manifest) {
     for member in manifest.hashkv.members.iter().filter(|member| member.verdict == Verdict::Mismatch) {
         eprintln!(

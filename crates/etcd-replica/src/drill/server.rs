@@ -48,7 +48,8 @@ impl Server {
     async fn wait(&mut self, url: &str) -> Result<()> {
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Error::Damaged(format!(
+                // Out of memory, a port that somebody else took: it has not answered anything that could be compared.
+                return Err(Error::Source(format!(
                     "etcd ended with {status} on the restored data: {}",
                     self.said()
                 )));

@@ -4,7 +4,9 @@
 //! compact revision C leaves: rows above C, and of those up to C the newest of each key unless that is a deletion; a
 //! deletion exactly at C is left out. R is the file's revision, C the one that the member states with its answer.
 //! Equal hashes prove that the file holds what the member holds. Unequal ones at the same C mean that one of the two is
-//! corrupt. No answer, `compacted` and `future revision` mean that nothing is known, never that all is well (P6).
+//! corrupt. No answer, `compacted` and `future revision` mean that nothing is known, never that all is well (P6). Nor is anything known where C
+//! is below the compaction that the file has behind it: the rows between the two are gone from it. etcd 3.5.35 and 3.6.16, asked for the
+//! very revision they compacted to, answer with the hash that they took while they compacted, and with the C before; 3.4 does not.
 
 use super::row::{KEY_BUCKET, Row};
 use crate::bolt::Entry;
@@ -78,12 +80,19 @@ impl HashKv {
         Self { verdict: Verdict::Unknown, members: vec![member] }
     }
 
-    /// Compares the answers with what the file gives for each compact revision.
-    pub fn judge(mut members: Vec<MemberHash>, file: &BTreeMap<i64, u32>) -> Self {
+    /// Compares the answers with what the file, which is compacted to `compacted` (-1: never), gives for each compact revision.
+    pub fn judge(mut members: Vec<MemberHash>, file: &BTreeMap<i64, u32>, compacted: i64) -> Self {
         for member in &mut members {
             let ours = member.compact_revision.and_then(|at| file.get(&at));
             member.verdict = match (member.hash, ours) {
                 (Some(theirs), Some(ours)) if theirs == *ours => Verdict::Equal,
+                (Some(_), Some(_)) if member.compact_revision < Some(compacted) => {
+                    let why = format!(
+                        "its answer counts rows that the snapshot's compaction to {compacted} removed"
+                    );
+                    member.why = Some(why);
+                    Verdict::Unknown
+                }
                 (Some(_), Some(_)) => Verdict::Mismatch,
                 _ => Verdict::Unknown,
             };
@@ -129,5 +138,35 @@ impl Hashing {
     /// By compact revision.
     pub(crate) fn finish(self) -> BTreeMap<i64, u32> {
         self.0.into_iter().map(|(at, digest)| (at, digest.finalize() as u32)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p6_an_answer_over_rows_that_the_file_has_no_more_accuses_nobody() {
+        let stated = |compact_revision, hash| MemberHash {
+            hash: Some(hash),
+            compact_revision: Some(compact_revision),
+            why: None,
+            ..HashKv::unknown("").members.remove(0)
+        };
+        let file = BTreeMap::from([(-1, 1), (162, 7), (170, 9)]);
+        for (at, hash, verdict) in [
+            (-1, 2, Verdict::Unknown),
+            (-1, 1, Verdict::Equal),
+            (162, 8, Verdict::Mismatch),
+            (162, 7, Verdict::Equal),
+            (170, 8, Verdict::Mismatch),
+            (99, 8, Verdict::Unknown),
+        ] {
+            let found = HashKv::judge(vec![stated(at, hash)], &file, 162);
+            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert_eq!(found.members[0].why.is_some(), (at, hash) == (-1, 2), "{found:?}");
+        }
+        // One that was never compacted keeps every row: a difference is one.
+        assert_eq!(HashKv::judge(vec![stated(-1, 2)], &file, -1).verdict, Verdict::Mismatch);
     }
 }

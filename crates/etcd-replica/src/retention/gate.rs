@@ -42,7 +42,10 @@ impl fmt::Display for Gate {
                 write!(f, "the listing does not contain {key}, which was just written")
             }
             Self::FewerThanBefore { before, now } => {
-                write!(f, "only {now} of {before} snapshots are listed: wrong prefix, or half a listing")
+                write!(
+                    f,
+                    "only {now} of {before} snapshots are listed: wrong prefix, or half a listing; if the others were removed on purpose, accept it with prune --apply --accept-fewer {now}"
+                )
             }
             Self::Clock { skew } => write!(f, "this clock and the store's differ by {} s", skew.abs()),
             Self::Gap { seconds, after } => write!(
@@ -76,7 +79,9 @@ pub(crate) fn gates(
         gates.push(Gate::NewestIsOld { seconds: context.now - anchor });
     }
     let candidates = objects.iter().filter(|object| object.is_candidate()).count();
-    if let Some(before) = context.candidates_before.filter(|before| candidates * 10 < before * 8) {
+    let is_accepted = context.fewer.is_some_and(|least| candidates >= least);
+    let before = context.candidates_before.filter(|before| candidates * 10 < before * 8);
+    if let Some(before) = before.filter(|_| !is_accepted) {
         gates.push(Gate::FewerThanBefore { before, now: candidates });
     }
     if let Some(skew) = context.skew.filter(|skew| skew.abs() > MAX_SKEW) {

@@ -104,7 +104,8 @@ fn by_itself(object: &Object, policy: &Policy, context: &Context, anchor: i64) -
     }
     match object.state {
         State::Unproven => reasons.push(Keep::Unproven),
-        State::Mismatch | State::Failed if anchor - object.taken < FAILED_AGE => {
+        // From when it was taken, and from when it was condemned: an old one can be condemned today.
+        State::Mismatch | State::Failed if anchor - object.taken.max(object.touched) < FAILED_AGE => {
             reasons.push(Keep::Forensics)
         }
         State::Partial | State::Orphan

@@ -12,6 +12,7 @@ pub(super) fn object(taken: i64) -> Object {
         revision: taken / 10,
         state: State::Verified,
         modified: taken + 30,
+        touched: taken + 30,
         suspect: false,
         pinned: false,
         locked_until: None,
@@ -30,6 +31,7 @@ pub(super) fn at(now: i64, interval: i64) -> Context {
         skew: Some(0),
         just_written: None,
         candidates_before: None,
+        fewer: None,
         policy_before: None,
         accepted: None,
     }

@@ -36,6 +36,8 @@ pub struct Object {
     pub state: State,
     /// The store's time of the last change, Unix s.
     pub modified: i64,
+    /// The store's time of the last change to anything beside it, its proof included, Unix s.
+    pub touched: i64,
     /// Its time is not believed: clocks differed when it was made, or the store's time says otherwise.
     pub suspect: bool,
     /// Pinned by a person.

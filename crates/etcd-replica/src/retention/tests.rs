@@ -278,6 +278,26 @@ fn p3_leftovers_wait_two_days_and_failures_a_week() {
 }
 
 #[test]
+fn p3_an_old_snapshot_that_is_condemned_today_is_kept_for_a_look() {
+    for state in [State::Failed, State::Mismatch] {
+        let mut objects = every(HOUR, 40);
+        let now = last(&objects);
+        let of_day_ten = objects.iter().position(|o| o.taken >= START + 10 * DAY).unwrap();
+        let id = objects[of_day_ten].id.clone();
+        objects[of_day_ten].state = state;
+        let is_deleted =
+            |objects: &[Object]| plan(objects, &uncapped(), &open(now)).deletions().contains(&id.as_str());
+        assert!(is_deleted(&objects), "condemned a month ago");
+        objects[of_day_ten].touched = now;
+        assert!(!is_deleted(&objects), "condemned now");
+        objects[of_day_ten].touched = now - FAILED_AGE + 1;
+        assert!(!is_deleted(&objects));
+        objects[of_day_ten].touched = now - FAILED_AGE;
+        assert!(is_deleted(&objects));
+    }
+}
+
+#[test]
 fn p3_half_a_listing_deletes_nothing() {
     let objects = every(HOUR, 40);
     let mut context = open(last(&objects));

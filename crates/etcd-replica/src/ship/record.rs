@@ -1,6 +1,7 @@
 //! Status objects of a run: what the exporter shows and what restores believe. They come after the manifest, and none of them can fail the run.
 
 use super::{Destination, ShipOptions};
+use crate::Error;
 use crate::layout::RESULT;
 use crate::manifest::Manifest;
 use crate::proof::Verdict;
@@ -8,9 +9,18 @@ use crate::result::{Proven, RunResult, Status, last_run, write_or_warn};
 use crate::source::Taken;
 use clock::Clock;
 
-/// Records that a run failed before anything was shipped.
+/// Records that a run failed before anything was shipped. The numbers of the last good one stay; where they cannot be read they are not
+/// replaced by zeros (P6).
 pub async fn record_failure(destination: &Destination, cluster: &str, exit: u8, clock: &dyn Clock) {
-    let mut run = last_run(&destination.store, cluster).await.ok().flatten().unwrap_or_default();
+    let mut run = match last_run(&destination.store, cluster).await {
+        Ok(run) => run.unwrap_or_default(),
+        // Who may only write has nothing else to say, and what is no result holds no numbers.
+        Err(Error::Store(store::Error::Denied { .. }) | Error::Damaged(_)) => RunResult::default(),
+        Err(error) => {
+            tracing::warn!(%error, "how this run ended is not recorded: the last result cannot be read");
+            return;
+        }
+    };
     run.last_attempt = clock.unix_ms() / 1_000;
     run.last_exit_code = exit;
     write_or_warn(&destination.store, &format!("{cluster}/{RESULT}"), &run).await;
@@ -26,14 +36,17 @@ pub(super) async fn success(
     clock: &dyn Clock,
 ) {
     let (store, cluster) = (&destination.store, &options.cluster);
-    let before = last_run(store, cluster).await.ok().flatten().unwrap_or_default();
+    let before = last_run(store, cluster).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the result of the last run cannot be read");
+        None
+    });
+    let before = before.unwrap_or_default();
     if before.keys > 0 && (manifest.keys * 2 < before.keys || manifest.body_bytes * 4 < before.body_bytes) {
         tracing::warn!(keys = manifest.keys, before = before.keys, "the cluster shrank by more than half");
     }
-    let mismatch = manifest.hashkv.verdict == Verdict::Mismatch;
     let run = RunResult {
         last_attempt: clock.unix_ms() / 1_000,
-        last_exit_code: if mismatch { 4 } else { 0 },
+        last_exit_code: manifest.exit().code(),
         body_bytes: manifest.body_bytes,
         stored_bytes: manifest.stored_bytes,
         revision: manifest.revision,
@@ -43,7 +56,6 @@ pub(super) async fn success(
         stream_seconds: taken.stream_seconds,
         upload_seconds: seconds,
         interval_seconds: options.interval,
-        candidates: before.candidates,
         backlog: before.backlog,
         objects: before.objects,
         db_size: taken.origin.db_size,
@@ -51,7 +63,7 @@ pub(super) async fn success(
         clock_offset_seconds: manifest.store_skew_ms.map(|ms| ms / 1_000),
     };
     write_or_warn(store, &format!("{cluster}/{RESULT}"), &run).await;
-    if mismatch || !manifest.read_back {
+    if manifest.hashkv.verdict == Verdict::Mismatch || !manifest.read_back {
         return;
     }
     let now = clock::format_unix_ms(clock.unix_ms());

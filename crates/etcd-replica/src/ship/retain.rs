@@ -20,6 +20,7 @@ pub(super) async fn retain(
         policy: destination.policy.clone(),
         interval: options.interval,
         accepted: options.accepted.clone(),
+        fewer: None,
         plan_hash: None,
         just_written,
     };
@@ -27,8 +28,7 @@ pub(super) async fn retain(
     let pruned = prune(store, cluster, &prune_options, clock).await?;
     if let Ok(Some(mut run)) = last_run(store, cluster).await {
         run.objects = tally(&pruned.plan);
-        run.backlog = pruned.backlog();
-        run.candidates = pruned.candidates();
+        run.backlog = Some(pruned.backlog());
         write_or_warn(store, &format!("{cluster}/{RESULT}"), &run).await;
     }
     Ok(pruned)

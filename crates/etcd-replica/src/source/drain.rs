@@ -55,7 +55,7 @@ pub(crate) async fn drain<A: Message + Default + 'static>(
             Some(answer) => {
                 let (bytes, remaining) = blob(answer);
                 if first && let Some(remaining) = remaining {
-                    intake.announce(remaining + bytes.len() as u64)?;
+                    intake.announce(remaining.saturating_add(bytes.len() as u64))?;
                 }
                 first = false;
                 if !bytes.is_empty() {

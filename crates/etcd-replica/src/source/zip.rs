@@ -70,8 +70,9 @@ impl ZipMember {
         if local[..4] != *b"PK\x03\x04" {
             return Err(broken("the zip's member is damaged"));
         }
-        let skip = u16::from_le_bytes([local[26], local[27]]) + u16::from_le_bytes([local[28], local[29]]);
-        file.seek(SeekFrom::Current(i64::from(skip))).map_err(reading)?;
+        // The lengths of the name and of what follows it; their sum has more bits than each.
+        let [name, extra] = [26, 28].map(|at| i64::from(u16::from_le_bytes([local[at], local[at + 1]])));
+        file.seek(SeekFrom::Current(name + extra)).map_err(reading)?;
         let bytes = BufReader::with_capacity(128 << 10, file).take(u64::from(stored));
         let data = match u16::from_le_bytes([central[10], central[11]]) {
             8 => Data::Deflated(DeflateDecoder::new(bytes)),

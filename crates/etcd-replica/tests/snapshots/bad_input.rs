@@ -350,7 +350,7 @@ fn files_and_k3s_zips_are_adopted_only_when_they_say_when_they_are_from() {
 }
 
 /// A zip as Go writes it: deflate, sizes behind the data.
-fn zip(data: &[u8], members: u16) -> Vec<u8> {
+pub(crate) fn zip(data: &[u8], members: u16) -> Vec<u8> {
     use std::io::Write;
     let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
     deflated.write_all(data).unwrap();

@@ -177,7 +177,7 @@ fn p1_what_is_shipped_is_restored_bit_for_bit_and_drilled_with_a_real_etcd() {
 }
 
 /// Bootstrap data as K3s keeps it, for a password.
-fn k3s_bootstrap(password: &str) -> (String, String) {
+pub(crate) fn k3s_bootstrap(password: &str) -> (String, String) {
     use base64::Engine;
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
     use sha2::Digest;
