@@ -29,7 +29,7 @@ fn build(target: Option<&str>, environment: &[(&str, PathBuf)]) -> Result<()> {
         cargo.args(["--target", target]);
     }
     cargo.envs(environment.iter().map(|(name, value)| (*name, value)));
-    // What `--version` and highwater_build_info say.
+    // What highwater_build_info says.
     if let Some(revision) = revision() {
         cargo.env("HIGHWATER_REVISION", revision);
     }

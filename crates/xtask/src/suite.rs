@@ -2,7 +2,7 @@
 
 use crate::tools::{self, MINIO, etcd, go_program, has, install, litestream_vfs};
 use crate::{dist, e2e, images, manifests};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::process::Command;
 
 /// Shared objects of both page-encoding generations of Litestream 0.5.
@@ -97,7 +97,14 @@ pub(crate) fn run(full: bool) -> Result<()> {
         "--features",
         FULL_TIER,
     ]))?;
-    let mut tested = tools::run(&mut tests);
+    let mut failed = Vec::new();
+    let mut note = |part: &str, result: Result<()>| {
+        if let Err(error) = result {
+            println!("FAILED {part}: {error:#}");
+            failed.push(part.to_owned());
+        }
+    };
+    note("tests", tools::run(&mut tests));
     if full {
         for version in ETCD {
             let Some(dir) = etcd(version) else {
@@ -105,31 +112,33 @@ pub(crate) fn run(full: bool) -> Result<()> {
                 continue;
             };
             println!("etcd {version}");
+            // What starts an etcd, of the whole workspace: a choice of packages would be compiled anew, with other features.
             let again = tools::run(
                 Command::new("cargo")
-                    .args(["test", "-p", "etcd-replica", "-p", "etcd-shipper", "--no-fail-fast"])
+                    .args(["test", "--workspace", "--features", FULL_TIER, "--no-fail-fast"])
+                    .args(["--lib", "--test", "snapshots", "--test", "verbs", "--test", "restore_etcd"])
                     .env("HIGHWATER_ETCD_DIR", dir),
             );
-            tested = tested.and(again);
+            note(&format!("etcd {version}"), again);
         }
     }
     // After the build: what manifests and pages call is asked of the binaries.
-    let mut tested = manifests::run(true, full).and(tested);
+    note("manifests", manifests::run(true, full));
     if full {
         // What ships is what runs in the containers. Its arm64 twin is judged as an image only.
         let is_static = dist::run(true);
-        let judged = match &is_static {
-            Ok(true) => images::build(),
-            _ => {
-                println!("SKIP images: there are no static binaries");
-                Ok(())
-            }
-        };
         let shipped = matches!(is_static, Ok(true));
-        let ran = e2e::run(shipped, false).and(e2e::run(shipped, true));
-        tested = tested.and(is_static.map(drop)).and(judged).and(ran);
+        note("static binaries", is_static.map(drop));
+        match shipped {
+            true => note("images", images::build()),
+            false => println!("SKIP images: there are no static binaries"),
+        }
+        for minio in [false, true] {
+            note(if minio { "e2e against MinIO" } else { "e2e" }, e2e::run(shipped, minio));
+        }
     } else {
         println!("SKIP (only with --full): static binaries, images, pods in containers, the Kyverno CLI");
     }
-    tested
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! A real application: PocketBase, with two databases, uploads, and migrations that it writes itself, driven over its HTTP interface.
 //!
-//! Answered means committed: what it answers 200 to is on its volume. Its request log is switched off, so that it is quiet when nobody asks.
+//! Answered means committed: what it answers 200 to is on its volume. Its request log is off until asked for, so that it is quiet when nobody asks.
 
 use super::kubelet::Pod;
 use super::probe::request;
@@ -31,7 +31,7 @@ impl<'a> Notes<'a> {
         let said = notes.call("POST", "/api/collections/_superusers/auth-with-password", Some(&who))?;
         notes.token = said["token"].as_str().context("a token")?.to_owned();
         if first {
-            notes.call("PATCH", "/api/settings", Some(&json!({"logs": {"maxDays": 0}})))?;
+            notes.keep_requests(0)?;
             let fields = json!([
                 {"name": "title", "type": "text", "required": true},
                 {"name": "document", "type": "file", "maxSelect": 1, "maxSize": 5_242_880}
@@ -40,6 +40,11 @@ impl<'a> Notes<'a> {
             notes.call("POST", "/api/collections", Some(&rules))?;
         }
         Ok(notes)
+    }
+
+    /// From now on the application logs requests to its second database, for so many days; 0 is never.
+    pub(super) fn keep_requests(&self, days: u32) -> Result<()> {
+        self.call("PATCH", "/api/settings", Some(&json!({"logs": {"maxDays": days}}))).map(drop)
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {

@@ -238,8 +238,9 @@ impl WholePod {
         let sync = ["/wal-streamer", "sync", "--wait", "--timeout", "5s"];
         says("config-syncer", "")?;
         says("wal-streamer", "db=\"data.db\"")?;
-        // PocketBase notes its requests in the other database. Its writer finds out at its next commit: a question whether all is durable is
-        // answered by the one that is fenced already.
+        // The other database has no commits of its own until its application logs requests there, and its writer finds out at the next one:
+        // a question whether all is durable is answered by the one that is fenced already.
+        notes.keep_requests(1)?;
         let mut more = 2500;
         until("wal-streamer says that it is fenced db=\"auxiliary.db\"", || {
             notes.write(more, 1)?;
