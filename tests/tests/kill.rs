@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use e2e::{PATIENCE, Place, Streamer, Volume, full, kill_between_commits};
 use testkit::app::{self, AppArgs, read_acks};
-use testkit::procs::{Proc, wait_until};
+use testkit::procs::{Proc, bin, wait_until};
 use testkit::rng::Rng;
 
 /// The application writes on while its streamer is killed again and again. Every restore in between gives a committed
@@ -92,15 +92,22 @@ fn p2_a_killed_restore_leaves_no_half_file() {
     volume.write(10);
     Streamer::once(&place, "p", &volume.db(), &[]).expect(0);
     let whole = volume.file("whole.db");
-    let started = std::time::Instant::now();
-    place.restore::<&str>("p", &whole, &[]).expect(0);
-    let took = started.elapsed();
-    let whole = fs::read(whole).unwrap();
-    let (mut killed, mut absent) = (0, 0);
-    for kill in 0..kills {
+    // Built before it is timed.
+    bin("restore");
+    let restore = || {
+        let started = std::time::Instant::now();
+        place.restore("p", &whole, &["--force"]).expect(0);
+        started.elapsed()
+    };
+    let took = (0..3).map(|_| restore()).min().expect("three of them");
+    let whole = fs::read(&whole).unwrap();
+    let (mut killed, mut absent, mut tries) = (0, 0, 0);
+    // More if too few are hit: how long one takes is only roughly known.
+    while tries < kills || (killed < kills / 10 && tries < 10 * kills) {
+        tries += 1;
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out.db");
-        let old = (kill % 2 == 0).then(|| b"the old database".to_vec());
+        let old = (tries % 2 == 1).then(|| b"the old database".to_vec());
         if let Some(old) = &old {
             fs::write(&out, old).unwrap();
         }
@@ -123,6 +130,6 @@ fn p2_a_killed_restore_leaves_no_half_file() {
         assert!(fs::read(&out).unwrap() == whole);
         assert!(!dir.path().join("out.db.restoring").exists(), "nothing half is left");
     }
-    assert!(killed >= kills / 10, "only {killed} of {kills} were killed in time");
-    println!("{killed} of {kills} killed while they ran, {absent} times no file yet");
+    assert!(killed >= kills / 10, "only {killed} of {tries} were killed in time");
+    println!("{killed} of {tries} killed while they ran, {absent} times no file yet");
 }

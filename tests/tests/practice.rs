@@ -8,7 +8,7 @@ use std::path::Path;
 
 use e2e::http::{get, series};
 use e2e::pod::{addr, stop};
-use e2e::{PATIENCE, Place, Pod};
+use e2e::{PATIENCE, Place, Pod, run};
 use testkit::app;
 use testkit::procs::{Proc, wait_until};
 
@@ -29,6 +29,10 @@ fn running(pod: &Pod<'_>) -> (Proc, Proc, String) {
                 && series(&trees, "highwater_files_uploaded_total{root=\".\"}") >= Some(committed)
                 && series(&trees, "highwater_files_pending{root=\".\"}") == Some(0.0)
         });
+        // There is no lag either before the streamer looks: what was committed behind the last image or increment counts too.
+        let mut sync = pod.place.command("wal-streamer");
+        sync.args(["sync", "--wait", "--socket"]).arg(pod.run_dir().join("wal-streamer.sock"));
+        run(sync).expect(0);
     };
     pod.volume.write(50);
     pod.put("settings.yaml", "theme: dark\n");

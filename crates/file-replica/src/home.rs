@@ -52,7 +52,16 @@ impl Marker {
 /// Held while a process works on the tree.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// A child process that is being started shares the open file until it runs its program, and with it the lock: closing
+    /// it here is not enough.
+    fn drop(&mut self) {
+        // What cannot be unlocked ends with the process.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Home {
@@ -98,7 +107,7 @@ impl Home {
         let path = self.dir.join("lock");
         let file = File::create(&path).map_err(Error::io(&path, "create"))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Fenced {
                 what: format!("another process works on {}", self.root.display()),
                 hint: "end it first".into(),

@@ -192,27 +192,37 @@ fn p6_a_file_that_is_confirmed_while_the_replica_is_listed_is_not_lost() {
             events.iter().filter_map(of).collect()
         };
         assert!(verified(&scene).is_empty());
+        let durable = |scene: &Scene| {
+            let events = scene.events.lock().unwrap();
+            events.iter().filter(|event| matches!(event, Event::Durable { .. })).count()
+        };
+        // What the runtime was given before, it has begun then.
+        let turn = || handle.block_on(handle.spawn(async {})).unwrap();
         // The PUT takes its time; the listing overtakes it.
         scene.faults.take_log();
-        scene.faults.latency(Duration::from_millis(200));
+        scene.faults.latency(Duration::from_secs(3));
         scene.app.execute("INSERT INTO t VALUES(1)", []).unwrap();
         scene.clock.advance_ms(1_000);
         for _ in 0..10 {
             scene.writer.pass().unwrap();
             scene.writer.wait(Duration::from_millis(5));
+            turn();
         }
         scene.faults.latency(Duration::ZERO);
         handle.block_on(listing);
         let log = scene.faults.take_log();
         assert!(log.iter().all(|call| call.operation == Operation::List), "the listing came first: {log:?}");
-        for _ in 0..200 {
+        for _ in 0..6_000 {
             std::thread::sleep(Duration::from_millis(5));
             if !scene.faults.log().is_empty() {
                 break;
             }
         }
-        std::thread::sleep(Duration::from_millis(50));
+        // Its answer is on the way to the writer.
+        turn();
+        let before = durable(&scene);
         scene.writer.pass().unwrap();
+        assert_eq!(durable(&scene), before + 1, "one pass takes in both: {:?}", scene.events.lock().unwrap());
         assert_eq!(verified(&scene), [true], "{:?}", scene.events.lock().unwrap());
     });
 }

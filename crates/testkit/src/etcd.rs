@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::pki::{Certificate, Pki, Validity};
 use crate::procs::{Proc, free_port, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A program of etcd: `etcd`, `etcdctl`, `etcdutl`.
 pub fn program(name: &str) -> Option<PathBuf> {
@@ -128,7 +128,9 @@ impl Cluster {
             .arg(&member.dir)
             .args(["--listen-client-urls", &member.client, "--advertise-client-urls", &member.client])
             .args(["--listen-peer-urls", &member.peer, "--initial-advertise-peer-urls", &member.peer])
-            .args(["--initial-cluster", initial, "--initial-cluster-state", state, "--log-level", "warn"]);
+            .args(["--initial-cluster", initial, "--initial-cluster-state", state, "--log-level", "warn"])
+            // A busy machine is not to cost a leader.
+            .args(["--heartbeat-interval", "300", "--election-timeout", "3000"]);
         if let (Some(pki), Some(server)) = (&self.pki, &self.server) {
             for prefix in ["", "peer-"] {
                 command.arg(format!("--{prefix}trusted-ca-file={}", pki.ca().display()));
@@ -218,7 +220,7 @@ impl Cluster {
 
     fn etcdctl(&self) -> Command {
         let mut command = Command::new(&self.etcdctl);
-        command.env("ETCDCTL_API", "3");
+        command.env("ETCDCTL_API", "3").args(["--command-timeout=30s", "--dial-timeout=10s"]);
         if let (Some(pki), Some(client)) = (&self.pki, &self.client) {
             command.arg(format!("--cacert={}", pki.ca().display()));
             command.arg(format!("--cert={}", client.cert.display()));

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,10 +73,15 @@ fn is_fresh(path: &Path) -> bool {
     sources.split_whitespace().all(|source| modified(Path::new(source)).is_ok_and(|changed| changed <= built))
 }
 
-/// A port nobody listens on at the moment.
+/// A port nobody listens on at the moment. It lies below those that the kernel hands out, and this process gives each of
+/// its own once before it begins again: nobody else takes it before it is bound.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // 100 ports per process, so that tests that run side by side do not meet.
+    let block = std::process::id() % 120 * 100;
+    let next = |_: u32| 20_000 + ((block + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    (0..12_000).map(next).find(is_free).expect("a free port")
 }
 
 /// Looks every 5 ms until it is so; panics when it takes longer than `timeout`.

@@ -1,5 +1,7 @@
 //! Processes: found, logged, killed; and the application survives a kill with every acknowledged transaction.
 
+use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::panic::catch_unwind;
 use std::process::Command;
 use std::time::Duration;
@@ -71,5 +73,15 @@ fn waiting_is_bounded_and_shows_the_log() {
     assert!(text.contains("ended before: more") && text.contains("why"), "{text}");
     let failure = catch_unwind(|| shell("echo slow; sleep 9").expect_exit(short)).unwrap_err();
     assert!(failure.downcast_ref::<String>().unwrap().contains("did not end"));
-    assert_ne!(free_port(), 0);
+}
+
+#[test]
+fn ports_are_given_once_and_never_by_the_kernel() {
+    let ports: BTreeSet<u16> = (0..90).map(|_| free_port()).collect();
+    assert_eq!(ports.len(), 90);
+    assert!(ports.iter().all(|port| (20_000..32_000).contains(port)), "{ports:?}");
+    let next = free_port() + 1;
+    // Ours or somebody else's: it is not free.
+    let _taken = TcpListener::bind(("127.0.0.1", next));
+    assert_ne!(free_port(), next);
 }

@@ -71,21 +71,23 @@ async fn a_database_converted_to_wal_after_its_refusal_is_followed() {
     fleet.stop().await;
 }
 
-/// A stop ends a wait; nobody finds out by his next poll. Ten of them, because a poll may be near by chance.
+/// A stop ends a wait; nobody finds out by his next poll, up to a second later. Ten of them, because a poll may be near by
+/// chance, or the machine stalls.
 #[tokio::test]
 #[allow(clippy::disallowed_methods, reason = "a test measures real time")]
 async fn a_stop_wakes_a_writer_that_waits() {
     let scene = Scene::new();
     let _a = scene.database("a.db", 3);
-    let mut stops = Duration::ZERO;
+    let mut stops = Vec::new();
     for _ in 0..10 {
         let fleet = scene.start(config(vec![scene.target("a.db")]));
         fleet.synced("a.db").await;
         let began = Instant::now();
         fleet.stop().await;
-        stops += began.elapsed();
+        stops.push(began.elapsed());
     }
-    assert!(stops < Duration::from_secs(3), "{stops:?} for ten stops");
+    stops.sort_unstable();
+    assert!(stops[4] < Duration::from_millis(500), "{stops:?}");
 }
 
 #[tokio::test]

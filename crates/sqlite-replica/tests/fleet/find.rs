@@ -75,6 +75,8 @@ async fn one_slow_database_does_not_delay_the_others() {
     )
     .unwrap();
     let small: Vec<_> = (0..5).map(|n| scene.database(&format!("small{n}.db"), 1)).collect();
+    // Each answer that its start waits for, one after the other.
+    scene.big_faults.latency(Duration::from_secs(5));
     let limits = Limits { rescan: Duration::from_millis(100), ..Limits::default() };
     let fleet = scene.start(FleetConfig { limits, ..config(vec![scene.search(None)]) });
     for (n, db) in small.iter().enumerate() {
@@ -86,6 +88,7 @@ async fn one_slow_database_does_not_delay_the_others() {
     let status = fleet.status("big.db").unwrap();
     println!("when the small ones were durable the big one was {:?}, TXID {}", status.state, status.txid);
     assert_eq!((status.state, status.txid), (State::Starting, 0), "the small ones did not wait for it");
+    scene.big_faults.latency(Duration::ZERO);
     fleet.synced("big.db").await;
     fleet.stop().await;
 }

@@ -27,6 +27,9 @@ pub(crate) struct Scene {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
     pub(crate) faults: Faults,
+    /// The same store as `big.db` finds it.
+    big: Store,
+    pub(crate) big_faults: Faults,
     pub(crate) told: Told,
 }
 
@@ -40,24 +43,32 @@ pub(crate) struct Running {
     ended: JoinHandle<Vec<Outcome>>,
 }
 
-struct Scoped(Store);
+struct Scoped {
+    store: Store,
+    big: Store,
+}
 
 impl Stores for Scoped {
     fn open<'a>(&'a self, database: &'a Database) -> BoxFuture<'a, store::Result<Store>> {
         let scope = database.replica.strip_prefix("memory://").unwrap().to_owned();
-        Box::pin(async move { self.0.scoped(&scope) })
+        let store = if scope == "big.db" { &self.big } else { &self.store };
+        Box::pin(async move { store.scoped(&scope) })
     }
 }
 
 impl Scene {
     pub(crate) fn new() -> Scene {
         let clock = Arc::new(SystemClock);
-        let (backend, faults) = FaultStore::new(Arc::new(MemoryStore::new(clock.clone())));
+        let memory = Arc::new(MemoryStore::new(clock.clone()));
         let mut config = OpenConfig::new(clock, Arc::new(SeededIds::new(1)));
         config.retry.max_attempts = 2;
         config.retry.base = Duration::from_millis(1);
-        let store = Store::new(Arc::new(backend), &config);
-        Scene { dir: tempfile::tempdir().unwrap(), store, faults, told: Arc::default() }
+        let open = || {
+            let (backend, faults) = FaultStore::new(memory.clone());
+            (Store::new(Arc::new(backend), &config), faults)
+        };
+        let ((store, faults), (big, big_faults)) = (open(), open());
+        Scene { dir: tempfile::tempdir().unwrap(), store, faults, big, big_faults, told: Arc::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -126,7 +137,7 @@ impl Scene {
             };
             told.lock().unwrap().push((database.name.clone(), word));
         });
-        let stores = Arc::new(Scoped(self.store.clone()));
+        let stores = Arc::new(Scoped { store: self.store.clone(), big: self.big.clone() });
         Fleet::new(config, stores, Arc::new(SystemClock), Arc::new(SeededIds::new(7)), listener)
     }
 

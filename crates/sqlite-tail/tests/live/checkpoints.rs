@@ -39,22 +39,26 @@ fn p5_an_application_checkpointing_after_every_commit_is_not_blocked() {
         app.sql("PRAGMA busy_timeout=10000");
         let mut tail = attach(&place.db());
         let mut image = Image::of(&mut tail);
-        let (slowest, refused) = beside(&mut tail, &mut image, || {
+        let (mut times, refused) = beside(&mut tail, &mut image, || {
             let clock = clock();
-            let (mut slowest, mut refused) = (0, 0);
+            let (mut times, mut refused) = (Vec::new(), 0);
             for _ in 0..100 {
                 let began = clock.monotonic_ns();
                 app.sql("INSERT INTO t VALUES(randomblob(5000))");
                 let answer = app.sql(&format!("PRAGMA wal_checkpoint({mode})"));
-                slowest = slowest.max(clock.monotonic_ns() - began);
+                times.push(Duration::from_nanos(clock.monotonic_ns() - began));
                 // (PASSIVE waits for nobody and is refused if our own checkpoint is at work.)
                 refused += u32::from(mode != "PASSIVE" && !answer.starts_with("0;"));
             }
-            (slowest, refused)
+            (times, refused)
         });
-        println!("{mode}: slowest commit and checkpoint {} ms; {:?}", slowest / 1_000_000, tail.stats());
+        times.sort_unstable();
+        let (most, slowest) = (times[94], times[99]);
+        println!("{mode}: commit and checkpoint {most:?}, slowest {slowest:?}; {:?}", tail.stats());
         assert_eq!(refused, 0, "{mode}");
-        assert!(slowest < 1_000_000_000, "{mode} was blocked for {slowest} ns");
+        // A disk that stalls holds up a few.
+        let in_time = most < Duration::from_millis(250) && slowest < Duration::from_secs(5);
+        assert!(in_time, "{mode} was blocked: {most:?}, the slowest {slowest:?}");
         assert!(mode == "PASSIVE" || mode == "FULL" || tail.stats().wal_restarts > 50, "{:?}", tail.stats());
         image.equals_file_after(tail, &place.db());
         app.exit();

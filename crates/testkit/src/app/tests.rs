@@ -137,8 +137,10 @@ fn verification_leaves_no_files_behind_and_runs_beside_writers() {
             let stop = &stop;
             move || run_until(&args, stop).unwrap()
         });
-        let mut last = 20;
-        for _ in 0..10 {
+        let (mut last, mut looks) = (20, 0);
+        // Ten looks, more if the writers have not begun.
+        while looks < 10 || (last == 20 && looks < 1_000) {
+            looks += 1;
             thread::sleep(Duration::from_millis(20));
             let found = verify(&db).unwrap().last_seq;
             assert!(found >= last);

@@ -146,23 +146,27 @@ fn outages() {
 #[test]
 fn slow_lines() {
     let server = S3Server::start();
-    let mut client = server.client();
-    let mut timed = |body: usize| {
+    let (mut writer, mut reader) = (server.client(), server.client());
+    let mut put = || {
         let start = Instant::now();
-        client.put("k", &vec![0; body]).unwrap();
-        let put = start.elapsed();
-        assert_eq!(client.get("k").unwrap().body.len(), body);
-        (put, start.elapsed() - put)
+        writer.put("k", &[0; 200_000]).unwrap();
+        start.elapsed()
     };
+    let mut get = || {
+        let start = Instant::now();
+        assert_eq!(reader.get("k").unwrap().body.len(), 200_000);
+        start.elapsed()
+    };
+    // A busy machine may hold up some, a slow line holds up all.
+    let quick = |slow: Duration, other: &mut dyn FnMut() -> Duration| (0..20).any(|_| other() < slow / 2);
     server.faults().throttle_in(1_000_000);
-    let (put, get) = timed(200_000);
-    assert!(put > Duration::from_millis(180) && get < put, "{put:?} {get:?}");
+    let slow = put();
+    assert!(slow > Duration::from_millis(180) && quick(slow, &mut get), "{slow:?}");
     server.faults().throttle_in(0).throttle_out(1_000_000);
-    let (put, get) = timed(200_000);
-    assert!(get > Duration::from_millis(180) && put < get, "{put:?} {get:?}");
+    let slow = get();
+    assert!(slow > Duration::from_millis(180) && quick(slow, &mut put), "{slow:?}");
     server.faults().throttle_out(0).latency(Duration::from_millis(50));
-    let (put, get) = timed(1);
-    assert!(put >= Duration::from_millis(50) && get >= Duration::from_millis(50));
+    assert!(put() >= Duration::from_millis(50) && get() >= Duration::from_millis(50));
 }
 
 #[test]
