@@ -28,9 +28,7 @@ pub(crate) fn run(only: Option<&str>, seeds: u64, steps: u64) -> Result<()> {
             Some(test) => fails(&copy, &target, test)?,
             None => simulate(&copy, &target, seeds, steps)?,
         };
-        for (path, original) in originals {
-            fs::write(path, original)?;
-        }
+        take_back(originals)?;
         match caught {
             Some(failure) => println!("{:<24} caught: {failure}", bug.name),
             None => {
@@ -61,6 +59,14 @@ fn plant(copy: &Path, bug: &Bug) -> Result<Vec<(PathBuf, String)>> {
         originals.push((path, text));
     }
     Ok(originals)
+}
+
+/// The sources without the bug: of a file that was changed twice, what was there before the first change.
+fn take_back(originals: Vec<(PathBuf, String)>) -> Result<()> {
+    for (path, original) in originals.into_iter().rev() {
+        fs::write(path, original)?;
+    }
+    Ok(())
 }
 
 /// The test that failed, if it did.
@@ -131,4 +137,35 @@ fn copy_sources(root: &Path, copy: &Path) -> Result<()> {
         fs::write(&to, bytes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// A bug that stays behind would be what the next one is caught by.
+    #[test]
+    fn every_bug_has_its_place_and_leaves_nothing_behind() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let copy = tempfile::tempdir().unwrap();
+        let files = BUGS.iter().flat_map(|bug| bug.edits).map(|(file, ..)| *file);
+        let sources: BTreeMap<&str, String> =
+            files.map(|file| (file, fs::read_to_string(root.join(file)).unwrap())).collect();
+        for (file, text) in &sources {
+            fs::create_dir_all(copy.path().join(file).parent().unwrap()).unwrap();
+            fs::write(copy.path().join(file), text).unwrap();
+        }
+        for bug in BUGS {
+            take_back(plant(copy.path(), bug).unwrap()).unwrap();
+            for (file, text) in &sources {
+                assert_eq!(
+                    fs::read_to_string(copy.path().join(file)).unwrap(),
+                    *text,
+                    "{}: {file}",
+                    bug.name
+                );
+            }
+        }
+    }
 }
