@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 /// What the components give a drill.
-const LIMIT_MIB: u64 = 128;
+const LIMIT_MIB: u64 = 640;
 
 /// Measures and prints on what is in the cluster.
 pub(super) fn measure(scene: &Scene) -> Result<Value> {
