@@ -13,6 +13,7 @@ mod glance;
 mod handle;
 mod hints;
 mod limits;
+mod lull;
 mod member;
 mod outcome;
 mod overlap;

@@ -20,6 +20,9 @@ const READ_LOCK_0: i64 = 123;
 /// Where the marks of READ_LOCK(1..4) are: four native 32-bit words.
 const MARKS: u64 = 104;
 
+/// The mark of a slot that no reader has used since the WAL began.
+const UNUSED: u32 = u32::MAX;
+
 /// A locked slot, 0 to 3 for READ_LOCK(1..4), with the mark read under the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pin {
@@ -94,7 +97,7 @@ impl Hold {
         }
     }
 
-    /// Shares the slot with the oldest mark, so that nobody backfills beyond that.
+    /// Shares the slot with the oldest mark, so that nobody backfills beyond that; nothing as long as no slot has one.
     pub(crate) fn brake(&mut self, shm: &File, path: &Path) -> Result<(), Error> {
         let failed = || Error::io("lock shm of", path);
         if self.brake.is_some() {
@@ -102,10 +105,14 @@ impl Hold {
         }
         let taken = |slot: usize| [self.pin, self.next].iter().flatten().any(|pin| pin.slot == slot);
         for slot in preference(marks(shm).map_err(failed())?).into_iter().rev() {
-            if !taken(slot) && lock(shm, byte_of(slot)).map_err(failed())? {
+            if taken(slot) || !lock(shm, byte_of(slot)).map_err(failed())? {
+                continue;
+            }
+            if marks(shm).map_err(failed())?[slot] != UNUSED {
                 self.brake = Some(slot);
                 break;
             }
+            release(shm, byte_of(slot));
         }
         Ok(())
     }
@@ -115,6 +122,10 @@ impl Hold {
         if let Some(slot) = self.brake.take() {
             release(shm, byte_of(slot));
         }
+    }
+
+    pub(crate) fn is_braked(&self) -> bool {
+        self.brake.is_some()
     }
 
     pub(crate) fn is_pinned(&self) -> bool {

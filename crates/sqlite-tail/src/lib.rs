@@ -16,9 +16,9 @@ mod frozen;
 mod hold;
 mod hub;
 mod locks;
-mod lull;
 mod options;
 mod overlay;
+mod pace;
 mod position;
 mod protocol;
 mod quiet;
@@ -36,7 +36,6 @@ mod watch;
 
 pub use error::{Class, Error};
 pub use frozen::Frozen;
-pub use lull::Lull;
 pub use options::Options;
 pub use position::{Position, Resume};
 pub use recognise::{Kind, page_size, recognise};

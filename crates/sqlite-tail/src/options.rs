@@ -4,8 +4,8 @@ use crate::protocol::Limits;
 use crate::wal::FRAME_HEADER;
 use std::time::Duration;
 
-/// In `checkpoint_pause` the WAL may grow to so many times `checkpoint_frames`.
-const CYCLE: u32 = 8;
+/// In `checkpoint_pause` the WAL may grow to so many times `checkpoint_frames`, and to three quarters of `wal_limit`.
+const CYCLE: u32 = 16;
 /// A writer has paused if it committed nothing for this long.
 const CALM: Duration = Duration::from_millis(20);
 
@@ -54,14 +54,16 @@ impl Default for Options {
 impl Options {
     pub(crate) fn limits(&self, page_size: u32) -> Limits {
         let frame = FRAME_HEADER as u64 + u64::from(page_size);
+        let wal_max_frames = (self.wal_limit / frame).min(u64::from(u32::MAX)) as u32;
+        let cycle_frames = self.checkpoint_frames.saturating_mul(CYCLE).min(wal_max_frames / 4 * 3);
         Limits {
             checkpoint_frames: self.checkpoint_frames,
             barrier_max_frames: self.barrier_max_frames,
-            wal_max_frames: (self.wal_limit / frame).min(u64::from(u32::MAX)) as u32,
+            wal_max_frames,
             barrier_ns: self.barrier_budget.as_nanos() as u64,
             idle_ns: self.idle_checkpoint.as_nanos() as u64,
             cycle_ns: self.checkpoint_pause.as_nanos() as u64,
-            cycle_frames: self.checkpoint_frames.saturating_mul(CYCLE),
+            cycle_frames: cycle_frames.max(self.checkpoint_frames),
             calm_ns: CALM.as_nanos() as u64,
         }
     }

@@ -9,10 +9,11 @@
 //! on a pin:  tick ──complete──▶ Copy ─▶ LockZero ─▶ LeavePin                      (or LeaveZero: not complete any more)
 //!                 └─due──▶ Checkpoint ─┬─complete─▶ Copy ─▶ LockZero …
 //!                                      └─few left─▶ Copy ─▶ TakeBarrier ─▶ Checkpoint ─▶ Copy ─▶ LockZero … ─▶ Release
-//!                 └─soon─▶ Brake
+//!                 └─soon─▶ Brake …… paused ─▶ Unbrake
 //! on 0:      tick ──news──▶ Pin [─▶ Raise ─▶ Pin] ─▶ LetGo
 //! ```
 
+mod due;
 mod pauses;
 mod place;
 mod words;
@@ -56,6 +57,9 @@ pub(crate) struct Protocol {
     bursts: u32,
     /// When the last checkpoint was completed and the WAL could restart.
     completed_ns: Option<u64>,
+    /// The last one was for a writer that did not pause: the next one will be.
+    steady: bool,
+    braked: bool,
     /// Frames and ns of the last checkpoint that copied anything, syncs included.
     pace: Option<(u32, u64)>,
 }
@@ -74,33 +78,15 @@ impl Protocol {
             pauses: Pauses::new(),
             bursts: 1,
             completed_ns: None,
+            steady: false,
+            braked: false,
             pace: None,
         }
     }
 
-    /// Ns until a tick would do something although nothing changes; `None` if nothing is due.
-    pub(crate) fn due_in(&self, now: &Facts, now_ns: u64) -> Option<u64> {
-        let settle = self.hold.is_in_the_way(now).then_some(self.pauses.settle_ns);
-        let due = [self.checkpoint_due(now, now_ns), settle].into_iter().flatten().min()?;
-        Some(due.saturating_sub(now_ns))
-    }
-
-    fn checkpoint_due(&self, now: &Facts, now_ns: u64) -> Option<u64> {
-        if now.behind() == 0 {
-            return None;
-        }
-        // By `mxFrame`, not by what is left to backfill: beyond 1,000 frames the application's own hook backfills after
-        // every commit, which costs it more than a restart now and then (trap 9).
-        let due = if now.mx_frame < self.limits.checkpoint_frames {
-            self.changed_ns.saturating_add(self.limits.idle_ns)
-        } else if now.mx_frame < self.limits.cycle_frames {
-            // Each cycle costs the writer a wait for the barrier, and the disk four syncs.
-            let cycle = self.completed_ns.map_or(0, |at| at.saturating_add(self.limits.cycle_ns));
-            cycle.min(self.changed_ns.saturating_add(self.limits.calm_ns))
-        } else {
-            now_ns
-        };
-        Some(due.max(self.pauses.checkpoint_ns))
+    /// A writer that does not pause is about to restart the WAL. A brake taken at once has a low mark.
+    pub(crate) fn expects_restart(&self) -> bool {
+        self.steady && matches!(self.hold, Hold::Zero { .. })
     }
 
     pub(crate) fn step(&mut self, event: Event, now_ns: u64) -> Vec<Action> {
@@ -139,8 +125,9 @@ impl Protocol {
                 self.decide(self.seen, now_ns)
             }
             (Phase::Leave { to }, Event::Left) => {
-                if let Hold::Zero { .. } = to {
+                if let Hold::Zero { at } = to {
                     self.completed_ns = Some(now_ns);
+                    self.steady = at.mx_frame >= self.limits.checkpoint_frames && now_ns < self.calm_ns();
                 }
                 self.hold = to;
                 self.rest_or_release()
@@ -165,7 +152,7 @@ impl Protocol {
             (Phase::Brake, Event::Braked) => self.rest_or_release(),
 
             (_, Event::Failed) => {
-                self.under_barrier = false;
+                (self.under_barrier, self.braked) = (false, false);
                 self.pauses.back_off(now_ns);
                 self.rest_or_release()
             }
@@ -195,20 +182,27 @@ impl Protocol {
     /// What to do with a hold that is as good as it gets.
     fn decide(&mut self, now: Facts, now_ns: u64) -> Vec<Action> {
         let due = self.checkpoint_due(&now, now_ns);
+        let is_due = self.then == Then::Checkpoint || due.is_some_and(|due| due <= now_ns);
+        if self.then != Then::Copy && is_due {
+            return self.go(Phase::Checkpoint { round: 1 }, Action::Checkpoint);
+        }
+        // From 1,000 frames on the application's hook would backfill, and sync twice, after every commit (trap 9). A FULL or RESTART
+        // waits for the brake, but with the write lock: then nothing comes in, and the brake goes and is not taken again.
+        let pinned = matches!(self.hold, Hold::Pin { .. });
+        let calm = now_ns >= self.calm_ns();
+        self.steady &= !calm;
+        let soon = now.mx_frame >= self.limits.checkpoint_frames
+            && due.is_some_and(|due| due <= now_ns.saturating_add(self.limits.cycle_ns));
+        if pinned && !calm && (soon || self.steady && now.behind() > 0) {
+            return self.go(Phase::Brake, Action::Brake);
+        }
         if self.then == Then::Copy {
             return self.rest_or_release();
         }
-        if self.then == Then::Checkpoint || due.is_some_and(|due| due <= now_ns) {
-            return self.go(Phase::Checkpoint { round: 1 }, Action::Checkpoint);
+        if self.braked && calm {
+            return self.go(Phase::Brake, Action::Unbrake);
         }
-        if let Some(due) = due
-            && now.mx_frame >= self.limits.checkpoint_frames
-            && due <= now_ns.saturating_add(self.limits.cycle_ns)
-            && matches!(self.hold, Hold::Pin { .. })
-        {
-            return self.brake(now_ns);
-        }
-        if now.complete() && matches!(self.hold, Hold::Pin { .. }) {
+        if pinned && now.complete() {
             return self.go(Phase::CopyForZero, Action::Copy);
         }
         self.rest_or_release()
@@ -246,13 +240,7 @@ impl Protocol {
             return self.go(Phase::Checkpoint { round: round + 1 }, Action::Checkpoint);
         }
         self.pauses.outrun(now_ns);
-        if busy { self.rest_or_release() } else { self.brake(now_ns) }
-    }
-
-    /// From 1,000 frames on the application's hook would backfill, and sync twice, after every commit (trap 9). A FULL or
-    /// RESTART waits for the brake, but with the write lock: then nothing comes in, and the brake is not taken again.
-    fn brake(&mut self, now_ns: u64) -> Vec<Action> {
-        if now_ns.saturating_sub(self.changed_ns) >= self.limits.calm_ns {
+        if busy || now_ns >= self.calm_ns() {
             return self.rest_or_release();
         }
         self.go(Phase::Brake, Action::Brake)
@@ -281,25 +269,14 @@ impl Protocol {
         self.go(Phase::CopyForZero, Action::Copy)
     }
 
-    fn measure(&mut self, before: &Facts, now: &Facts, took_ns: u64) {
-        if now.salts == before.salts && now.n_backfill > before.n_backfill {
-            self.pace = Some((now.n_backfill - before.n_backfill, took_ns));
-        }
-    }
-
-    /// The WAL is too long, and what is left takes no longer than the barrier may be held, judged by the last
-    /// checkpoint: at least as long as it took (its syncs), longer in proportion to the frames.
-    fn fits_under_barrier(&self, now: &Facts) -> bool {
-        now.mx_frame >= self.limits.wal_max_frames
-            && self.pace.is_some_and(|(frames, ns)| {
-                let frames = u128::from(frames.max(1));
-                u128::from(ns) * u128::from(now.behind()).max(frames) / frames
-                    <= u128::from(self.limits.barrier_ns)
-            })
-    }
-
     fn go(&mut self, phase: Phase, action: Action) -> Vec<Action> {
         self.phase = phase;
+        match action {
+            Action::Brake => self.braked = true,
+            // What these need, or do anyway.
+            Action::Unbrake | Action::Pin | Action::LockZero | Action::Checkpoint => self.braked = false,
+            _ => {}
+        }
         vec![action]
     }
 

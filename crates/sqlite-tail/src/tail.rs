@@ -18,6 +18,7 @@ pub use wait::Wake;
 use crate::connection::Quiet;
 use crate::files::{Files, Gated};
 use crate::hold::Hold;
+use crate::pace::Pace;
 use crate::protocol::{Facts, Protocol};
 use crate::recognise::Kind;
 use crate::signal::{Signal, Waker};
@@ -41,6 +42,7 @@ pub struct Tail {
     pub(crate) reader: Quiet,
     checkpointer: Quiet,
     watch: Watch,
+    pace: Pace,
     pub(crate) files: Arc<Files>,
     hold: Hold,
     signal: Arc<Signal>,
@@ -104,6 +106,7 @@ impl Tail {
             reader,
             checkpointer,
             watch,
+            pace: Pace::new(),
             files,
             hold,
             signal,

@@ -1,14 +1,18 @@
 //! What a tail waits for: writes to `-wal` (commits) and to the database (checkpoints of others), calls, and time.
 //!
-//! Events are hints, the wal-index is the truth (trap 1). A tail that cannot be watched polls.
+//! Events are hints, the wal-index is the truth (trap 1). A database that cannot be watched, or should not be, is polled.
 
 use crate::hub::Watched;
+use crate::pace;
 use crate::signal::Signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How often to look if inotify is not to be had.
+const BLIND_POLL: Duration = Duration::from_millis(50);
 
 /// Why [`Watch::wait`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,23 +29,47 @@ pub(crate) enum Raised {
 
 #[derive(Debug)]
 pub(crate) struct Watch {
+    files: [PathBuf; 2],
     watched: Option<Watched>,
+    /// Nothing is to be told for now.
+    closed: bool,
     signal: Arc<Signal>,
 }
 
 impl Watch {
     pub(crate) fn new(wal: &Path, db: &Path, signal: Arc<Signal>) -> Self {
-        let watched = Watched::new(&[wal, db], &signal)
+        let mut watch = Self { files: [wal.to_owned(), db.to_owned()], watched: None, closed: true, signal };
+        watch.open();
+        watch
+    }
+
+    /// Writes end a wait from here on, if they can; those before are not told.
+    pub(crate) fn open(&mut self) {
+        let [wal, db] = &self.files;
+        self.closed = false;
+        self.watched = Watched::new(&[wal, db], &self.signal)
             .inspect_err(
                 |error| tracing::debug!(%error, path = %db.display(), "cannot watch, polling instead"),
             )
             .ok();
-        Self { watched, signal }
     }
 
-    /// Whether writes end a wait; if not, the caller polls.
-    pub(crate) fn sighted(&self) -> bool {
-        self.watched.is_some()
+    /// Writes cost the application less, and end no wait: the caller polls.
+    pub(crate) fn close(&mut self) {
+        self.closed |= self.watched.take().is_some();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// How often the caller has to look by himself.
+    pub(crate) fn poll(&self) -> Option<Duration> {
+        match self.watched {
+            Some(_) => None,
+            None if self.closed => Some(pace::POLL),
+            None => Some(BLIND_POLL),
+        }
     }
 
     /// Forgets the touches so far: the caller is about to look.

@@ -3,8 +3,8 @@
 //! Hints are hints: a supervisor that gets none finds the same by looking, later. One `notify` watcher for all directories; the
 //! writes of databases that have a writer anyway are no news ([`Lull`]).
 
+use crate::fleet::lull::Lull;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use sqlite_tail::Lull;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -104,6 +104,10 @@ fn run(
                 model.take_brake();
                 Event::Braked
             }
+            Action::Unbrake => {
+                model.brake = None;
+                Event::Braked
+            }
             Action::Checkpoint => {
                 model.brake = None;
                 let before = model.facts();
@@ -306,6 +310,35 @@ fn trap9_a_busy_writer_is_left_alone_between_two_checkpoints() {
     first.commit(240);
     run(&mut protocol, &mut first, ms(285), Then::Maintain, &mut std::iter::empty());
     assert!(first.brake.is_none() && first.can_restart(), "the wal is long");
+}
+
+/// P5: the hook of a writer that goes on after a checkpoint has nothing to do from its first commit on; a FULL of an application that
+/// pauses then is let through.
+#[test]
+fn trap9_a_steady_writer_is_braked_from_the_start() {
+    let ms = |ms: u64| ms * 1_000_000;
+    let (mut protocol, mut model) = started(Mutation::None);
+    let mut none = std::iter::empty();
+    model.commit(70);
+    run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
+    assert!(model.can_restart());
+    model.commit(3);
+    run(&mut protocol, &mut model, ms(3), Then::Maintain, &mut none);
+    assert!(model.brake.is_some(), "a frame is enough");
+    model.checkpoint_and_wait(Mode::Full);
+    (0..10).for_each(|_| model.advance());
+    assert!(model.waiting.is_some(), "for the brake");
+    assert_eq!(protocol.due_in(&model.facts(), ms(4)), Some(LIMITS.calm_ns - ms(1)));
+    run(&mut protocol, &mut model, ms(23), Then::Maintain, &mut none);
+    assert!(model.brake.is_none());
+    (0..10).for_each(|_| model.advance());
+    assert!(model.waiting.is_none());
+    run(&mut protocol, &mut model, ms(24), Then::Maintain, &mut none);
+    model.commit(3);
+    run(&mut protocol, &mut model, ms(60), Then::Maintain, &mut none);
+    assert!(model.brake.is_none(), "it is not steady any more");
+    let idle = Some(LIMITS.idle_ns);
+    assert_eq!(protocol.due_in(&model.facts(), ms(60)), idle, "and no checkpoint is due for a pause");
 }
 
 /// Nothing to do means no action at all, on a pin as well as on READ_LOCK(0).

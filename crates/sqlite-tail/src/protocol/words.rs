@@ -70,7 +70,7 @@ pub(crate) enum Event {
     BarrierBusy,
     /// `Release` done.
     Released,
-    /// `Brake` done, if a slot was to be had.
+    /// `Brake` done, if a slot was to be had; or `Unbrake`.
     Braked,
     /// An action failed and the driver has cleaned up: the hold as it was, no barrier.
     Failed,
@@ -94,6 +94,8 @@ pub(crate) enum Action {
     LeaveZero,
     /// Share the slot with the oldest mark beside the pin: the application's own hook then has nothing to do.
     Brake,
+    /// End that: others may backfill again.
+    Unbrake,
     /// PASSIVE on the second connection; ends a `Brake`.
     Checkpoint,
     /// Take the write lock on the first connection. Impatiently if a checkpointer of the application may hold it.

@@ -12,6 +12,10 @@ const BARRIER_PATIENCE: u32 = 20;
 /// How long to ask for the barrier while the application checkpoints.
 const IMPATIENT: Duration = Duration::from_millis(1);
 
+/// How often, and how far apart, to look for the commit that restarts the WAL.
+const RESTART_LOOKS: u32 = 4;
+const RESTART_LOOK: Duration = Duration::from_micros(250);
+
 /// How a checkpoint of ours ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -44,7 +48,15 @@ impl Tail {
     /// Moves the hold where it is in nobody's way and checkpoints if it is time (decision 0002). To be called after
     /// every copy, and when [`Tail::wait`] returns. Copies what it must into `sink`.
     pub fn maintain(&mut self, sink: &mut dyn Sink) -> Result<Maintenance, Error> {
-        self.drive(sink, Then::Maintain)
+        let mut done = self.drive(sink, Then::Maintain)?;
+        for _ in 0..RESTART_LOOKS {
+            if !self.protocol.expects_restart() {
+                break;
+            }
+            thread::sleep(RESTART_LOOK);
+            done.hand_overs += self.drive(sink, Then::Copy)?.hand_overs;
+        }
+        Ok(done)
     }
 
     /// As [`Tail::maintain`], with a checkpoint now, whatever limits and back-off say.
@@ -145,7 +157,15 @@ impl Tail {
                 self.hold.brake(&self.files.shm, &self.files.path)?;
                 Ok(Event::Braked)
             }
+            Action::Unbrake => {
+                self.hold.unbrake(&self.files.shm);
+                Ok(Event::Braked)
+            }
             Action::Checkpoint => {
+                // The application's hook may be faster than we, and has little to sync then.
+                if self.hold.is_braked() {
+                    self.sync_wal()?;
+                }
                 self.hold.unbrake(&self.files.shm);
                 self.checkpoint(run)
             }

@@ -13,8 +13,6 @@ use std::time::Duration;
 
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LAST_RETRY: Duration = Duration::from_secs(1);
-/// How often to look if inotify is not to be had.
-const BLIND_POLL: Duration = Duration::from_millis(50);
 
 /// Why [`Tail::wait`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +35,21 @@ impl Tail {
         let mut retry = FIRST_RETRY;
         loop {
             let (index, unpublished) = match self.stir() {
-                Ok(Stir::Moved) | Err(_) => return Wake::Event,
+                Err(_) => return Wake::Event,
+                Ok(Stir::Moved) => {
+                    self.pace.news(self.clock.monotonic_ns());
+                    if self.pace.is_busy() {
+                        self.watch.close();
+                    }
+                    return Wake::Event;
+                }
                 Ok(Stir::Unpublished(index)) => (index, true),
                 Ok(Stir::Still(index)) => (index, false),
             };
+            if self.watch.is_closed() && !self.pace.is_busy() {
+                self.watch.open();
+                continue; // what was written before is no event
+            }
             let mut slice = left;
             let due = self.protocol.due_in(&facts(&index), self.clock.monotonic_ns());
             let due = due.map(|ns| Duration::from_nanos(ns).max(FIRST_RETRY)).filter(|due| *due < left);
@@ -52,17 +61,20 @@ impl Tail {
                 slice = retry;
                 retry = (retry * 2).min(LAST_RETRY);
                 early = true;
-            } else if !self.watch.sighted() && BLIND_POLL < slice {
-                slice = BLIND_POLL;
+            }
+            if let Some(poll) = self.watch.poll().filter(|poll| *poll < slice) {
+                slice = poll;
                 early = true;
             }
             let began = self.clock.monotonic_ns();
-            match self.watch.wait(slice) {
+            let raised = self.watch.wait(slice);
+            let passed_ns = self.clock.monotonic_ns().saturating_sub(began);
+            self.pace.waited(passed_ns);
+            match raised {
                 Raised::Stopped => return Wake::Stopped,
                 Raised::Called => return Wake::Event,
                 Raised::Touched => {
-                    let passed = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began));
-                    left = left.saturating_sub(passed.min(slice));
+                    left = left.saturating_sub(Duration::from_nanos(passed_ns).min(slice));
                     retry = FIRST_RETRY;
                 }
                 Raised::Nothing if early => left = left.saturating_sub(slice),

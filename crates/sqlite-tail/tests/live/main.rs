@@ -15,6 +15,7 @@ mod trap_locks;
 mod trap_publication;
 mod trap_saturation;
 mod views;
+mod watching;
 mod workload;
 
 use clock::{Clock, SystemClock};

@@ -54,7 +54,7 @@ fn trap9_the_applications_own_hook_has_nothing_to_do() {
     tail.copy(&mut image).unwrap();
     tail.checkpoint_now(&mut image).unwrap();
     let (mut most, mut long) = (0, 0);
-    for _ in 0..150 {
+    for _ in 0..300 {
         app.sql("UPDATE junk SET body = randomblob(300) WHERE id % 20 = 1"); // each page of the table
         tail.copy(&mut image).unwrap();
         time.advance_ms(1);
@@ -62,12 +62,14 @@ fn trap9_the_applications_own_hook_has_nothing_to_do() {
         let look = tail.look().unwrap();
         most = most.max(look.mx_frame);
         long += u32::from(look.mx_frame > 1_100);
+        // The first time the brake comes with 800 frames, beside a writer that is known with its first commit.
+        let brake = if tail.stats().wal_restarts <= 1 { 900 } else { 210 };
         assert!(
-            look.n_backfill <= 900 || look.n_backfill == look.mx_frame,
+            look.n_backfill <= brake || look.n_backfill == look.mx_frame,
             "the hook got no further than the brake: {look:?}"
         );
     }
-    assert!(long > 30 && most < 6_600, "{long} passes beyond the hook's threshold, at most {most} frames");
+    assert!(long > 60 && most < 12_500, "{long} passes beyond the hook's threshold, at most {most} frames");
     assert!((1..=6).contains(&tail.stats().wal_restarts), "{:?}", tail.stats());
     // The lock is not kept: the application may checkpoint once the writer has paused.
     time.advance_ms(21);

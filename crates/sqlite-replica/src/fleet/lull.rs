@@ -14,7 +14,7 @@ const STALE_EVENTS: u32 = 4;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Lull {
+pub(crate) struct Lull {
     pause: Duration,
     stale: AtomicU32,
     waiting: AtomicUsize,
@@ -22,12 +22,12 @@ pub struct Lull {
 
 impl Lull {
     /// `pause`: how long; the most that news after it is late by.
-    pub fn new(pause: Duration) -> Self {
+    pub(crate) fn new(pause: Duration) -> Self {
         Self { pause, stale: AtomicU32::new(0), waiting: AtomicUsize::new(0) }
     }
 
     /// To be called for each event by the thread that hears them, with no lock held.
-    pub fn heard(&self, news: bool) {
+    pub(crate) fn heard(&self, news: bool) {
         if news {
             self.stale.store(0, Ordering::Relaxed);
             return;
@@ -40,7 +40,7 @@ impl Lull {
     }
 
     /// Makes a call that waits for that thread.
-    pub fn hurry<T>(&self, call: impl FnOnce() -> T) -> T {
+    pub(crate) fn hurry<T>(&self, call: impl FnOnce() -> T) -> T {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let done = call();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
