@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{PATIENCE, Place, Streamer, Volume, fold};
+use e2e::{PATIENCE, Place, Streamer, Volume, fold, kill_between_commits};
 use rusqlite::Connection;
 use testkit::app::{self, AppArgs};
 use testkit::procs::{Proc, wait_until};
@@ -46,6 +46,21 @@ fn database(volume: &Volume, rows: u32) -> Connection {
     db
 }
 
+/// What a WAL has at its head, new ones each time it begins again.
+fn salts(wal: &Path) -> Vec<u8> {
+    fs::read(wal).map(|bytes| bytes[16..24].to_vec()).unwrap_or_default()
+}
+
+/// Each commit gives the streamer an occasion.
+#[track_caller]
+fn begins_again(db: &Connection, wal: &Path) {
+    let before = salts(wal);
+    wait_until(PATIENCE, "the WAL to begin again", || {
+        db.execute("UPDATE cells SET x = randomblob(100) WHERE id = 1", ()).expect("an update");
+        salts(wal) != before
+    });
+}
+
 /// While the store is gone the application rewrites its whole database many times over. What waits is bounded by the
 /// database, not by the time; requests back off; afterwards all of it goes at once.
 #[test]
@@ -57,13 +72,19 @@ fn p7_a_long_outage_costs_what_the_database_is_large() {
     place.server().faults().unavailable(true);
     let pages: u32 = db.query_row("PRAGMA page_count", (), |row| row.get(0)).expect("a count");
     let (before, largest) = (place.server().counts().total(), u64::from(pages) * 4096);
-    let mut peak = 0;
+    let wal = volume.file("app.db-wal");
+    let (mut peak, mut generation) = (0, salts(&wal));
     for round in 0..40 {
         for id in 0..300 {
             db.execute("UPDATE cells SET x = randomblob(3000) WHERE id = ?1", [id]).expect("an update");
         }
-        if round % 4 == 0 {
+        if round % 3 == 2 {
             peak = peak.max(size(volume.path()));
+            // A streamer that got no turn beside this loop is given one.
+            if salts(&wal) == generation {
+                begins_again(&db, &wal);
+            }
+            generation = salts(&wal);
         }
     }
     let written = 40 * 300 * 4096;
@@ -104,14 +125,30 @@ fn p5_a_reader_that_pins_the_wal_stops_nothing() {
     assert_eq!(reader.query_row("SELECT count(*) FROM cells", (), |row| row.get::<_, i64>(0)).unwrap(), seen);
     reader.execute_batch("COMMIT").unwrap();
     drop(reader);
-    // Each commit gives the streamer an occasion; a WAL that restarts has new salts at its head.
-    let salts = || fs::read(&wal).map(|bytes| bytes[16..24].to_vec()).unwrap_or_default();
-    let before = salts();
-    wait_until(PATIENCE, "the WAL to begin again", || {
-        db.execute("UPDATE cells SET x = randomblob(100) WHERE id = 1", ()).expect("an update");
-        salts() != before
-    });
+    begins_again(&db, &wal);
     drop(db);
+    streamer.drain();
+    comes_back(&place, &volume);
+}
+
+/// An application has its database to itself while it creates it and while it closes it last, for as long as a disk stalls under that: said
+/// with the way out if it stays so, nothing claimed meanwhile, and nobody has to start the streamer again.
+#[test]
+fn p4_a_database_that_somebody_has_to_himself_is_followed_once_he_lets_go() {
+    let (place, volume) = (Place::s3(), Volume::new());
+    volume.write(20);
+    let holder = Connection::open(volume.db()).unwrap();
+    for sql in ["PRAGMA locking_mode=EXCLUSIVE", "SELECT count(*) FROM sqlite_schema"] {
+        holder.query_row(sql, (), |_| Ok(())).unwrap();
+    }
+    let mut streamer = Streamer::start(&place, "p", &volume.db(), FAST);
+    streamer.wait_for("failed, it will be started again");
+    let told = streamer.events("failed, it will be started again");
+    let said = told[0]["error"].as_str().unwrap();
+    assert!(said.contains("holds it exclusively; do not use locking_mode=EXCLUSIVE"), "{said}");
+    assert!(place.objects("p").is_empty(), "nothing is claimed");
+    drop(holder);
+    streamer.wait_beyond(0);
     streamer.drain();
     comes_back(&place, &volume);
 }
@@ -125,7 +162,7 @@ fn p2_vacuum_among_busy_writers_comes_back() {
     let args = AppArgs { writers: 6, readers: 2, rate: 300.0, ..volume.args(0) };
     let mut application = Proc::bin("hw-app", args.to_args());
     let keeper = Connection::open(volume.db()).unwrap();
-    keeper.busy_timeout(Duration::from_secs(20)).unwrap();
+    keeper.busy_timeout(PATIENCE).unwrap();
     let mut durable = streamer.wait_beyond(0);
     for _ in 0..4 {
         keeper.execute_batch("CREATE TABLE ballast(x); INSERT INTO ballast VALUES(randomblob(2000000)); DROP TABLE ballast; VACUUM").expect("VACUUM gets its turn");
@@ -133,8 +170,7 @@ fn p2_vacuum_among_busy_writers_comes_back() {
         assert!(application.is_running(), "{}", application.log_tail());
     }
     drop(keeper);
-    application.terminate();
-    application.expect_exit(PATIENCE);
+    kill_between_commits(&mut application, &volume.db());
     streamer.drain();
     comes_back(&place, &volume);
     assert_eq!(app::verify(&volume.file("restored.db")).expect("a prefix").last_seq, volume.last_seq());

@@ -21,10 +21,11 @@ use testkit::s3::ACCESS_KEY;
 const SERVED: &[&str] = &["--sync-interval", "50ms", "--listen", "127.0.0.1:0"];
 
 fn ask(place: &Place, verb: &str, socket: &Path, more: &[&str]) -> Outcome {
-    let begun = Instant::now();
-    while !socket.exists() && begun.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(PATIENCE, "the control socket", || socket.exists());
+    ask_at_once(place, verb, socket, more)
+}
+
+fn ask_at_once(place: &Place, verb: &str, socket: &Path, more: &[&str]) -> Outcome {
     let mut command = place.command("wal-streamer");
     command.arg(verb).arg("--socket").arg(socket).args(more);
     run(command)
@@ -81,7 +82,7 @@ fn sync_says_when_it_was_not_in_time_and_never_waits_unasked() {
         .says(&["no database other.db", "app.db"]);
     streamer.drain();
     assert!(!socket(&volume).exists(), "the socket goes with its process");
-    ask(&place, "sync", &socket(&volume), &["--wait"]).expect(1).says(&["is it running?"]);
+    ask_at_once(&place, "sync", &socket(&volume), &["--wait"]).expect(1).says(&["is it running?"]);
 }
 
 /// Every name, type and label that the running binary exports is in the table, and what every database has is exported.
@@ -214,8 +215,9 @@ fn an_outage_is_seen_in_the_lag_and_not_in_the_probes() {
             "{probe}: a bucket that is down must not take the application down"
         );
     }
-    let status: Value = serde_json::from_str(&get(&addr, "/status").1).unwrap();
-    assert_eq!(status["databases"][0]["state"], "behind", "{status}");
+    // The lag grows by itself; the state changes when an upload has failed, the store's own repetitions included.
+    let status = || serde_json::from_str::<Value>(&get(&addr, "/status").1).unwrap();
+    wait_until(PATIENCE, "the status says it", || status()["databases"][0]["state"] == "behind");
     assert!(get(&addr, "/").1.contains("behind"), "the page shows it");
     let shown = ask(&place, "status", &socket(&volume), &["-o", "json"]);
     shown.expect(0);
@@ -406,8 +408,16 @@ fn verdict<'a>(findings: &'a [Value], check: &str) -> &'a str {
 fn check_finds_what_a_start_would_find() {
     let (place, volume) = (Place::s3(), Volume::new());
     volume.write(5);
-    let (good, findings) = check(&place, &volume.db(), &place.url("p"), &[]);
+    let (good, mut findings) = check(&place, &volume.db(), &place.url("p"), &[]);
     good.expect(0);
+    // A disk that is busy at the moment is warned of.
+    wait_until(PATIENCE, "a sync within half a second", || {
+        let quick = verdict(&findings, "fsync") != "warning";
+        if !quick {
+            findings = check(&place, &volume.db(), &place.url("p"), &[]).1;
+        }
+        quick
+    });
     for what in ["store", "create-only", "clock", "database", "fsync", "open-files"] {
         assert_eq!(verdict(&findings, what), "ok", "{what}: {findings:#?}");
     }

@@ -62,7 +62,7 @@ pub enum Error {
         /// The database or its WAL.
         path: PathBuf,
     },
-    /// A lock was not granted in time.
+    /// A lock was not granted in time, or somebody is at the file who may be gone in a moment.
     #[error("database {} is busy: {what}", path.display())]
     Busy {
         /// The database.

@@ -26,7 +26,7 @@ const NETWORK: [(u32, &str); 5] =
     [(0x6969, "nfs"), (0x517b, "smb"), (0xff53_4d42, "cifs"), (0xfe53_4d42, "smb2"), (0x5346_414f, "afs")];
 
 /// How often and how long apart a suspicious lock is looked at again: connections being opened or closed pass
-/// through states that look like a foreign WAL.
+/// through states that look like a foreign WAL. A disk that stalls under them can take longer than that.
 const SUSPICION: (u32, Duration) = (25, Duration::from_millis(20));
 
 /// What the gates let through: registered, the database open, no connection yet.
@@ -195,16 +195,14 @@ fn check_neighbours(path: &Path, db: &File, shm: Option<&File>) -> Result<(), Er
         }
         thread::sleep(SUSPICION.1);
     }
-    Err(match seen {
-        Neighbours::Exclusive => Error::refused(
-            path,
-            "another process holds it exclusively",
-            "do not use locking_mode=EXCLUSIVE beside the streamer",
-        ),
-        _ => Error::refused(
-            path,
-            "another process uses it with another wal",
-            "mount the directory instead of the single file (subPath)",
-        ),
-    })
+    // No refusal for good: it may still be a neighbour on his way. Attaching goes no further as long as it lasts (trap 6).
+    let what = match seen {
+        Neighbours::Exclusive => {
+            "another process holds it exclusively; do not use locking_mode=EXCLUSIVE beside the streamer"
+        }
+        _ => {
+            "another process uses it with another wal; mount the directory instead of the single file (subPath)"
+        }
+    };
+    Err(Error::Busy { path: path.to_owned(), what })
 }

@@ -51,7 +51,8 @@ pub(crate) struct Registration(FileId);
 
 impl Registration {
     /// Waits a moment for whoever is just letting go: a registration outlives the last descriptor (trap 7), by when the number of a
-    /// deleted file may already be another file's; and a frozen view ends with the thread that reads it.
+    /// deleted file may already be another file's; and a frozen view ends with the thread that reads it, which a disk can hold up for
+    /// longer than anybody waits here: then it is to be tried again.
     pub(crate) fn new(id: FileId, path: &Path) -> Result<Self, Error> {
         for _ in 0..LETTING_GO.0 {
             let mut list = attached();
@@ -62,7 +63,7 @@ impl Registration {
             drop(list);
             thread::sleep(LETTING_GO.1);
         }
-        Err(Error::refused(path, "already attached in this process", "list it once"))
+        Err(Error::Busy { path: path.to_owned(), what: "already attached in this process; list it once" })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod bolt;
 pub mod dirs;
 pub mod diskfull;
 pub mod etcd;
+pub mod held;
 pub mod line;
 pub mod pki;
 pub mod procs;

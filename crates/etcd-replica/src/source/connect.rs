@@ -269,7 +269,7 @@ const HUNG_UP: &str =
     "the server hung up: it may refuse our client certificate, expired or of another authority";
 
 /// What a handshake or a connection says, and what is wrong then.
-const HINTS: [(&str, &str); 12] = [
+const HINTS: [(&str, &str); 14] = [
     (
         "CertificateExpired",
         "our client certificate has expired; K3s renews it at a restart, Talos every 6 hours",
@@ -285,5 +285,11 @@ const HINTS: [(&str, &str); 12] = [
     // With TLS 1.3 the refusal comes after the handshake, and the end of the connection may overtake it.
     ("connection closed", HUNG_UP),
     ("broken pipe", HUNG_UP),
+    // Where the server closes with something of ours unread; as an error without a number, and as the system's own.
+    ("connection reset", HUNG_UP),
+    ("Connection reset", HUNG_UP),
     ("Connection refused", "nothing listens there: is this an etcd node, and the port 2379?"),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use etcd_replica::drill::{Drilled, Tools, conclude, drill};
 use etcd_replica::layout::Part;
 use etcd_replica::{Catalogue, Item, verify};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use store::{ObjectMeta, Operation, PutOptions};
 use testkit::bolt::{kubernetes, snapshot};
@@ -33,11 +33,14 @@ fn proof(bench: &Bench, item: &Item) -> Bytes {
     run(bench.store.get_bytes(&item.name.key(Part::Proof), None)).unwrap()
 }
 
-/// Tools that are scripts.
-fn tools(dir: &Path, etcdutl: &str, etcd: &str) -> Tools {
+/// Tools that are scripts. A shell writes them: what is open for writing here is open in every process that another
+/// test is just starting, too, and cannot be executed.
+pub(crate) fn tools(dir: &Path, etcdutl: &str, etcd: &str) -> Tools {
     for (name, script) in [("etcdutl", etcdutl), ("etcd", etcd)] {
-        std::fs::write(dir.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", write, "sh", script]).arg(dir.join(name));
+        assert!(shell.status().unwrap().success());
     }
     Tools::find(Some(dir)).unwrap()
 }
@@ -93,6 +96,21 @@ fn p3_a_drill_that_fails_on_its_machine_condemns_nothing() {
         let now = the_only(&bench);
         assert!(now.is_verified() && now.is_drilled() && now.level() == 5, "{what}");
     }
+}
+
+/// Until etcd has its ports, anybody else may take them.
+#[test]
+fn an_etcd_that_ends_before_it_serves_is_started_again_on_other_ports() {
+    let bench = Bench::new();
+    let item = drilled(&bench);
+    let dir = tempfile::tempdir().unwrap();
+    let taken = r#"echo "$6 ${10}" >> "${0%/*}/starts"; echo 'address already in use' >&2; exit 1"#;
+    let one = run(try_out(&bench, &item, &tools(dir.path(), "exit 0", taken)));
+    assert!(one.failed.as_ref().unwrap().contains("already in use"), "{one:?}");
+    let starts = std::fs::read_to_string(dir.path().join("starts")).unwrap();
+    let two = |line: &str| line.split_once(' ').is_some_and(|(client, peer)| client != peer);
+    assert!(starts.lines().count() == 3 && starts.lines().all(two), "{starts}");
+    assert_eq!(starts.matches("http://127.0.0.1:").count(), 6, "{starts}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! A real etcd: three members with TLS and client certificates, and a drill that starts one more.
 
 use crate::bench::{Bench, etcd_at, run, tls_files};
-use etcd_replica::drill::{Tools, conclude, drill, pick};
+use crate::drilling::tools;
+use etcd_replica::drill::{conclude, drill, pick};
 use etcd_replica::proof::Verdict;
 use etcd_replica::{Catalogue, Progress, Source, TlsFiles, choose, restore};
 use nix::sys::signal::Signal;
+use std::path::PathBuf;
 use testkit::etcd::{Cluster, program};
 
 pub(crate) const UID: &str = "0c9d51aa-5b1e-4f6e-8a57-70c2c1b2a3d4";
@@ -131,8 +133,13 @@ fn p1_what_is_shipped_is_restored_bit_for_bit_and_drilled_with_a_real_etcd() {
     let printed: serde_json::Value = serde_json::from_str(&Cluster::snapshot_status(&file)).unwrap();
     assert_eq!(format!("{:08x}", printed["hash"].as_u64().unwrap()), manifest.status_hash);
 
-    let dir = program("etcd").unwrap().parent().unwrap().to_owned();
-    let tools = Tools::find(Some(&dir)).unwrap();
+    // The first of all its starts finds a port taken.
+    let dir = tempfile::tempdir().unwrap();
+    let pass_on = |program: PathBuf| format!("exec '{}' \"$@\"", program.display());
+    let restorer = pass_on(program("etcdutl").or_else(|| program("etcdctl")).unwrap());
+    let once = r#"mkdir "${0%/*}/tried" 2>/dev/null && { echo 'address already in use' >&2; exit 1; };"#;
+    let etcd = format!("{once} {}", pass_on(program("etcd").unwrap()));
+    let tools = tools(dir.path(), &restorer, &etcd);
     let picked = pick(&catalogue, &clock::SeededIds::new(4)).unwrap();
     assert_eq!(picked.len(), 2, "the newest and an older one");
     let mut drilled = Vec::new();

@@ -5,6 +5,9 @@
 //! told to the driver: the first rebuilds everything, the second falls back to polling. The handler does next to nothing, so the
 //! kernel's queue stays short. What SQLite writes to a database is told apart: it is left out anyway, and would never let the files beside
 //! it go quiet.
+//!
+//! A renamed directory has one descriptor under both names, and with the old name `notify` lets go of it. So a name that is gone is taken
+//! from `notify` too, and whatever may have been watched by its descriptor is watched anew: what is watched already costs a call.
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -34,6 +37,8 @@ pub(super) struct Hints {
     watcher: Option<RecommendedWatcher>,
     watched: HashMap<PathBuf, u64>,
     seen: Vec<PathBuf>,
+    /// What is announced is watched again, whatever is known of it: in this look, and in the next.
+    afresh: (bool, bool),
     news: Arc<News>,
     extra: PathBuf,
 }
@@ -41,7 +46,8 @@ pub(super) struct Hints {
 impl Hints {
     /// Watches nothing yet, except `extra`.
     pub(super) fn new(news: Arc<News>, extra: PathBuf) -> Hints {
-        let mut hints = Hints { watcher: None, watched: HashMap::new(), seen: Vec::new(), news, extra };
+        let (watched, seen, afresh) = (HashMap::new(), Vec::new(), (false, false));
+        let mut hints = Hints { watcher: None, watched, seen, afresh, news, extra };
         hints.rebuild();
         hints
     }
@@ -70,6 +76,9 @@ impl Hints {
 
     /// A directory is about to be listed.
     pub(super) fn announce(&mut self, dir: &Path) {
+        if self.seen.is_empty() {
+            self.afresh = (self.afresh.1, false);
+        }
         self.forget_removed();
         self.add(dir);
         if self.watcher.is_some() {
@@ -78,13 +87,16 @@ impl Hints {
     }
 
     fn add(&mut self, dir: &Path) {
-        let Some(watcher) = &mut self.watcher else { return };
+        if self.watcher.is_none() {
+            return;
+        }
         let Ok(ino) = std::fs::symlink_metadata(dir).map(|m| m.ino()) else { return };
         match self.watched.get(dir) {
-            Some(known) if *known == ino => return,
-            Some(_) => drop(watcher.unwatch(dir)),
-            None => {}
+            Some(known) if *known == ino && !self.afresh.0 => return,
+            Some(known) if *known != ino => self.unwatch(dir),
+            _ => {}
         }
+        let Some(watcher) = &mut self.watcher else { return };
         match watcher.watch(dir, RecursiveMode::NonRecursive) {
             Ok(()) => drop(self.watched.insert(dir.to_owned(), ino)),
             // Gone again, or not ours to read: the scan says so.
@@ -108,19 +120,25 @@ impl Hints {
         let extra = self.extra.clone();
         let gone: Vec<PathBuf> =
             self.watched.keys().filter(|d| !seen.contains(*d) && **d != extra).cloned().collect();
-        for dir in gone {
-            self.watched.remove(&dir);
-            if let Some(watcher) = &mut self.watcher {
-                let _ = watcher.unwatch(&dir);
-            }
-        }
+        gone.iter().for_each(|dir| self.unwatch(dir));
     }
 
     fn forget_removed(&mut self) {
         let removed = std::mem::take(&mut *lock(&self.news.removed));
         for path in removed {
-            self.watched.retain(|dir, _| !dir.starts_with(&path));
+            let gone: Vec<PathBuf> = self.watched.keys().filter(|d| d.starts_with(&path)).cloned().collect();
+            gone.iter().for_each(|dir| self.unwatch(dir));
         }
+    }
+
+    /// A name is given up, and with it perhaps the watch of another one that was announced before.
+    fn unwatch(&mut self, dir: &Path) {
+        self.watched.remove(dir);
+        if let Some(watcher) = &mut self.watcher {
+            // It may have noticed by itself.
+            let _ = watcher.unwatch(dir);
+        }
+        self.afresh = (true, true);
     }
 }
 
@@ -188,3 +206,6 @@ fn is_limit(error: &notify::Error) -> bool {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use crate::write::send::{self, Parcel, Suspicion, send};
 use crate::write::stage::{self, Next};
 use ltx::Txid;
 use sqlite_tail::Position;
+use std::fs::File;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -33,11 +34,14 @@ impl Writer {
             self.batch_since.unwrap_or_else(|| (self.clock.monotonic_ns(), self.clock.unix_ms()));
         let to = self.tail.position().expect("a started tail has a position");
         let body = self.stage(to, seen_ms)?;
+        // Open before anything is on its way: an object that may arrive is waited for, whoever removes its file meanwhile (P4).
+        let path = self.state.staged();
+        let staged = File::open(&path).map_err(Error::io(&path, "open"))?;
         let taken = self.taken();
         self.batch.clear();
         self.batch_since = None;
         let result = self.launch(body)?;
-        stage::apply(&self.state.staged(), &mut self.table)?;
+        stage::carry(staged, &path, &mut self.table)?;
         let intent = self.record.intent.as_ref().expect("staging records an intent");
         let size = intent.staged.as_ref().map_or(0, |s| s.size);
         Ok(Flight { result, txid: intent.txid, bytes: size, since_ns, taken, attempts: 0 })

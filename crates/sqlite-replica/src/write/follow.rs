@@ -91,6 +91,14 @@ impl Following {
 impl Writer {
     /// Does everything that can be done now. An error ends the writer.
     pub fn pass(&mut self) -> Result<Step> {
+        let step = self.step();
+        if !matches!(step, Ok(Step::Wait(_))) {
+            self.leave_state(step.as_ref().err());
+        }
+        step
+    }
+
+    fn step(&mut self) -> Result<Step> {
         let now = self.clock.monotonic_ns();
         self.ours.passes(now);
         self.regain_state()?;
@@ -102,7 +110,7 @@ impl Writer {
         let copying = self.following.drain_until.is_none();
         let asked = if copying { self.inbox.take() } else { VecDeque::new() };
         self.batch.bound(self.inbox.granted());
-        let looked = self.tail.look()?;
+        let looked = self.tail.look().map_err(|error| self.leave_busy(error))?;
         if looked.disturbed {
             self.check_undisturbed()?;
         }

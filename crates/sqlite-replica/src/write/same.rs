@@ -101,6 +101,17 @@ impl Writer {
         Err(refusal("the database file was written from outside sqlite"))
     }
 
+    /// Somebody else may be at the file, with a WAL of his own (trap 6): what he does to it while nobody watches is for the next start to find.
+    pub(crate) fn leave_busy(&mut self, error: sqlite_tail::Error) -> Error {
+        if let sqlite_tail::Error::Busy { .. } = error {
+            let left = self.leave_file().and_then(|()| self.state.save(self.record.clone(), true));
+            if let Err(unsaved) = left {
+                tracing::warn!(error = %unsaved, "what the database file looks like could not be recorded");
+            }
+        }
+        error.into()
+    }
+
     /// Remembers what the file looks like at an end, for the next start.
     pub(crate) fn leave_file(&mut self) -> Result<()> {
         let file = self.file_mark()?;

@@ -95,9 +95,13 @@ pub(crate) fn stage(
 
 /// Carries the page table forward by a staged file. Idempotent: redone after a crash.
 pub(crate) fn apply(path: &Path, table: &mut PageTable) -> Result<()> {
+    carry(File::open(path).map_err(Error::io(path, "open"))?, path, table)
+}
+
+/// As [`apply`], of a file that was opened at `path`.
+pub(crate) fn carry(staged: File, path: &Path, table: &mut PageTable) -> Result<()> {
     let place = path.display().to_string();
-    let file = File::open(path).map_err(Error::io(path, "open"))?;
-    let mut decoder = Decoder::new(BufReader::new(file)).map_err(Error::ltx(&place))?;
+    let mut decoder = Decoder::new(BufReader::new(staged)).map_err(Error::ltx(&place))?;
     let (commit, size) = (decoder.header().commit, decoder.header().page_size.bytes());
     let mut page = vec![0; size];
     table.truncate(commit)?;

@@ -1,7 +1,10 @@
 //! Databases of one fleet do not disturb each other.
 
 use crate::scene::{Scene, config, insert};
+use clock::SystemClock;
 use sqlite_replica::{Class, Error, Finish, FleetConfig, Limits, State};
+use sqlite_tail::{Options, Tail};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -106,6 +109,26 @@ async fn what_may_pass_is_tried_again_with_the_reason_in_sight() {
     fleet.synced("a.db").await;
     assert_eq!(scene.restored_rows("a.db").await, 1);
     assert!(scene.told("a.db", "failed (again: true)") >= 1);
+    drop(fleet.stop().await);
+}
+
+/// A disk that stalls holds up the thread that reads an image of the last writer: nothing is claimed beside it, and nobody has to come and
+/// start the process again.
+#[tokio::test]
+async fn p4_a_database_that_is_still_attached_is_followed_once_it_is_let_go() {
+    let scene = Scene::new();
+    let _a = scene.database("a.db", 2);
+    let mut tail = Tail::attach(&scene.path("a.db"), Options::default(), Arc::new(SystemClock)).unwrap();
+    let frozen = tail.freeze().unwrap();
+    drop(tail);
+    let fleet = scene.start(config(vec![scene.target("a.db")]));
+    let status = fleet.until("a.db", State::Retrying).await;
+    assert!(status.error.unwrap().contains("already attached in this process; list it once"));
+    assert!(scene.objects("a.db").await.is_empty(), "nothing is claimed");
+    drop(frozen);
+    fleet.until("a.db", State::Following).await;
+    fleet.synced("a.db").await;
+    assert_eq!(scene.restored_rows("a.db").await, 2);
     drop(fleet.stop().await);
 }
 

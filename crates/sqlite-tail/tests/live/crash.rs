@@ -41,12 +41,19 @@ fn p1_p2_a_writer_killed_in_mid_commit_costs_nothing() {
         let mut app = App::open(&place.db());
         let synchronous = ["FULL", "NORMAL"][round % 2];
         app.begin(&format!("storm 60000 {synchronous}"));
-        let clock = clock();
-        let end = clock.monotonic_ns() + (20 + ids.next_u64() % 60) * 1_000_000;
-        while clock.monotonic_ns() < end {
+        let before = tail.stats().commits;
+        let mut follow = || {
             tail.wait(Duration::from_millis(5));
             tail.copy(&mut image).unwrap();
             tail.maintain(&mut image).unwrap();
+            tail.stats().commits
+        };
+        // A process may take longer to start than it is given.
+        until("the first commit", || follow() > before);
+        let clock = clock();
+        let end = clock.monotonic_ns() + (20 + ids.next_u64() % 60) * 1_000_000;
+        while clock.monotonic_ns() < end {
+            follow();
         }
         app.crash();
         if round % 3 == 2 && !tear(&place.path("app.db-shm")) {

@@ -144,8 +144,9 @@ impl Observed {
             Event::WriteLock { held } => self.metrics.write_lock_held(held.as_secs_f64()),
             Event::Upkeep(report) => {
                 let at_ms = self.around.clock.unix_ms();
+                // First, so that the bucket is never told what the metrics do not know yet.
+                upkeep::note(db, &self.metrics, at_ms, report.clone());
                 self.keep(&mut seen, &report, at_ms);
-                upkeep::note(db, &self.metrics, at_ms, report);
             }
             Event::Tail { checkpoints, wal_bytes } => {
                 for _ in seen.checkpoints..checkpoints {

@@ -231,8 +231,8 @@ pub(crate) const BUGS: &[Bug] = &[
         what: "the page table does not follow what was sent",
         edits: &[(
             "crates/sqlite-replica/src/write/flight.rs",
-            "        stage::apply(&self.state.staged(), &mut self.table)?;\n",
-            "",
+            "        stage::carry(staged, &path, &mut self.table)?;\n",
+            "        drop(staged);\n",
         )],
         test: None,
     },

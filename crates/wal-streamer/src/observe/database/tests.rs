@@ -2,9 +2,15 @@
 
 use super::*;
 use clock::ManualClock;
+use std::task::{Context, Wake, Waker};
 use telemetry::{BuildInfo, Health, Registry, StreamerMetrics};
+use tokio::sync::mpsc::Sender;
 
 fn scene() -> (Arc<ManualClock>, Arc<Health>, Registry, Arc<Observed>) {
+    scene_with(crate::beside::points().0)
+}
+
+fn scene_with(points: Sender<Point>) -> (Arc<ManualClock>, Arc<Health>, Registry, Arc<Observed>) {
     let clock = Arc::new(ManualClock::at(1_000));
     let registry = Registry::new(&BuildInfo::of("test"), clock.clone()).unwrap();
     let health = Arc::new(Health::new(clock.clone(), Duration::from_secs(3_600)));
@@ -13,7 +19,7 @@ fn scene() -> (Arc<ManualClock>, Arc<Health>, Registry, Arc<Observed>) {
         clock: clock.clone(),
         health: health.clone(),
         stall_after: Duration::from_secs(600),
-        points: crate::beside::points().0,
+        points,
     };
     let database =
         Database { name: "app.db".into(), path: "/data/app.db".into(), replica: "s3://b/p".into() };
@@ -62,6 +68,31 @@ fn an_outage_a_long_upload_and_an_idle_database_are_no_stall() {
     observed.refresh(0);
     health.beat(); // the main loop itself went on
     assert_eq!(health.live(), Ok(()));
+}
+
+/// Whoever writes the status object, at the moment at which a point reaches him.
+struct Reader {
+    registry: Registry,
+    read: Mutex<String>,
+}
+
+impl Wake for Reader {
+    fn wake(self: Arc<Self>) {
+        *self.read.lock().unwrap() = self.registry.gather_text();
+    }
+}
+
+#[test]
+fn the_metrics_of_a_restore_point_stand_before_the_bucket_is_told_of_it() {
+    let (points, mut made) = crate::beside::points();
+    let (_clock, _health, registry, observed) = scene_with(points);
+    let reader = Arc::new(Reader { registry, read: Mutex::default() });
+    let waker = Waker::from(reader.clone());
+    assert!(made.poll_recv(&mut Context::from_waker(&waker)).is_pending());
+    observed.take(Event::Upkeep(Report::RestorePoint { txid: 7, proven: true, read: 4096 }));
+    let text = reader.read.lock().unwrap();
+    assert!(text.contains("highwater_verify_last_result{db=\"app.db\"} 1"), "{text}");
+    assert!(text.contains("highwater_snapshot_last_success_timestamp_seconds{db=\"app.db\"} 1"), "{text}");
 }
 
 #[test]
