@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+use testkit::procs::wait_until;
+
+use crate::PATIENCE;
 
 /// See the module; unmounted when dropped.
 #[derive(Debug)]
@@ -67,11 +70,15 @@ impl LoopDisk {
         self.is_mounted
     }
 
-    /// Unmounts it, everything written.
+    /// Unmounts it, everything written. A process that another test is starting may have a file of it open for a moment.
+    #[track_caller]
     pub fn detach(&mut self) {
-        if self.is_mounted {
-            self.is_mounted = !can("umount", &[self.path().to_str().unwrap_or_default()]);
-        }
+        wait_until(PATIENCE, "nobody to use the disk", || !self.is_mounted || self.unmount(&[]));
+        self.is_mounted = false;
+    }
+
+    fn unmount(&self, how: &[&str]) -> bool {
+        can("umount", &[how, &[self.path().to_str().unwrap_or_default()]].concat())
     }
 
     /// The file that is the disk.
@@ -92,6 +99,8 @@ impl LoopDisk {
 
 impl Drop for LoopDisk {
     fn drop(&mut self) {
-        self.detach();
+        if self.is_mounted && !self.unmount(&[]) {
+            self.unmount(&["-l"]);
+        }
     }
 }

@@ -92,6 +92,16 @@ impl Streamer {
         }
     }
 
+    /// `sync --wait` by hand: what was committed to this database before is durable when this returns.
+    #[track_caller]
+    pub fn sync(&mut self, place: &Place, db: &Path) {
+        let socket = db.with_file_name(".highwater").join("wal-streamer.sock");
+        self.proc.wait_until(PATIENCE, "the control socket", || socket.exists());
+        let mut command = place.command("wal-streamer");
+        command.args(["sync", "--wait", "--socket"]).arg(socket);
+        run(command).expect(0);
+    }
+
     /// SIGTERM: everything committed becomes durable, and the exit code says so.
     #[track_caller]
     pub fn drain(&mut self) {

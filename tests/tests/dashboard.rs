@@ -120,6 +120,11 @@ fn every_panel_of_the_dashboard_has_something_to_show() {
         Target { addr: page(STATE_METRICS.to_owned()), labels: &[] },
     ]);
 
+    // Its control socket is there by now, and its writer answers at once.
+    let wal = addr(&mut streamer);
+    wait_until(PATIENCE, "the database is followed again", || {
+        series(&get(&wal, "/metrics").1, "highwater_replica_position{db=\"app.db\"}") >= Some(1.0)
+    });
     // Else the first restore point is due an hour from now.
     let mut point = place.command("wal-streamer");
     point.arg("snapshot").arg("--socket").arg(pod.run_dir().join("wal-streamer.sock"));

@@ -6,13 +6,14 @@
     reason = "a test says so at once, and measures real time"
 )]
 
-use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use e2e::http::get;
+use e2e::pod::addr;
 use e2e::{PATIENCE, run};
-use testkit::procs::{Proc, bin, free_port};
+use testkit::procs::{Proc, bin};
 use testkit::s3::S3Server;
 
 fn syncer(server: &S3Server) -> Command {
@@ -27,12 +28,11 @@ fn snapshot(server: &S3Server, tree: &Path, more: &[&str]) -> e2e::Outcome {
     run(command)
 }
 
-fn watch(server: &S3Server, tree: &Path, quiet: &str) -> (Proc, u16) {
-    let port = free_port();
+fn watch(server: &S3Server, tree: &Path, quiet: &str) -> Proc {
     let mut command = syncer(server);
-    command.arg("watch").arg(tree).arg(server.url("files")).args(["--debounce", quiet, "--listen"]);
-    command.arg(format!("127.0.0.1:{port}"));
-    (Proc::start(command), port)
+    command.arg("watch").arg(tree).arg(server.url("files")).args(["--debounce", quiet]);
+    command.args(["--listen", "127.0.0.1:0"]);
+    Proc::start(command)
 }
 
 fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
@@ -41,14 +41,6 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-fn scrape(port: u16) -> String {
-    let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    socket.read_to_string(&mut text).unwrap();
-    text
 }
 
 fn commits(server: &S3Server) -> usize {
@@ -60,7 +52,7 @@ fn a_watched_tree_costs_two_puts_per_change_and_nothing_while_idle() {
     let server = S3Server::start();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a"), "1").unwrap();
-    let (mut proc, _) = watch(&server, dir.path(), "100ms");
+    let mut proc = watch(&server, dir.path(), "100ms");
     proc.wait_for_log(PATIENCE, "committed");
     assert_eq!(commits(&server), 2, "a claim and a snapshot");
     server.reset();
@@ -98,7 +90,7 @@ fn a_second_process_on_one_tree_exits_with_5_and_another_tree_with_3() {
     let server = S3Server::start();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a"), "1").unwrap();
-    let (mut proc, _) = watch(&server, dir.path(), "100ms");
+    let mut proc = watch(&server, dir.path(), "100ms");
     proc.wait_for_log(PATIENCE, "committed");
     let second = snapshot(&server, dir.path(), &[]);
     assert_eq!(second.exit, 5, "{}", second.stderr);
@@ -114,7 +106,7 @@ fn kill_9_at_any_moment_and_the_next_start_goes_on() {
     let server = S3Server::start();
     let dir = tempfile::tempdir().unwrap();
     for round in 0..6 {
-        let (mut proc, _) = watch(&server, dir.path(), "10ms");
+        let mut proc = watch(&server, dir.path(), "10ms");
         proc.wait_for_log(PATIENCE, "claimed");
         for i in 0..200 {
             std::fs::write(dir.path().join(format!("f{i}")), format!("{round} {i}")).unwrap();
@@ -142,9 +134,9 @@ fn status_list_check_and_metrics_say_what_is_there() {
     let server = S3Server::start();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a"), "1").unwrap();
-    let (mut proc, port) = watch(&server, dir.path(), "100ms");
+    let mut proc = watch(&server, dir.path(), "100ms");
     proc.wait_for_log(PATIENCE, "committed");
-    let text = scrape(port);
+    let (_, text) = get(&addr(&mut proc), "/metrics");
     for name in [
         "highwater_files_tracked{",
         "highwater_files_last_sync_timestamp_seconds{",

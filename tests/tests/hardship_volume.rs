@@ -382,7 +382,8 @@ fn p1_p6_a_state_directory_that_is_removed_is_built_anew() {
     let mut durable = watched.streamer.wait_beyond(0);
     for _ in 0..2 {
         remove(&volume.file(".highwater"));
-        volume.write(10);
+        // One commit is one file: none is being staged when the directory goes the next time.
+        volume.write(1);
         durable = watched.streamer.wait_beyond(durable);
     }
     watched.streamer.wait_for("the state directory was removed");
@@ -400,7 +401,7 @@ fn p1_p6_a_state_directory_that_is_removed_is_built_anew() {
     place.server().faults().unavailable(false);
     volume.write(10);
     watched.goes_on(&place, &volume.db(), durable);
-    assert_eq!(app::verify(&volume.db()).unwrap().last_seq, 60);
+    assert_eq!(app::verify(&volume.db()).unwrap().last_seq, 42);
     // What it left proves the next start.
     volume.write(5);
     Streamer::once(&place, "p", &volume.db(), NONE).expect(0);

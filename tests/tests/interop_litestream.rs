@@ -7,6 +7,7 @@
 use e2e::interop::{
     AppDb, HISTORY, Litestream, PATIENCE, Replica, assert_same, end, history, stop, verified,
 };
+use e2e::kill_between_commits;
 use testkit::app;
 
 /// A version, and the flags of the pages that it is known to write.
@@ -169,8 +170,7 @@ fn hand_over_while_the_application_writes(
     let before = replica.newest();
     let mut daemon = litestream.replicate(&data, &replica);
     daemon.wait_until(PATIENCE, "files of its own again", || replica.newest_of(false) > before + 5);
-    application.terminate();
-    application.expect_exit(PATIENCE);
+    kill_between_commits(&mut application, &data.path);
     end(daemon);
     both_agree_on_every_point(version, &data, &replica);
     if *flags == 1 {

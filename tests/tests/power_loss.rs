@@ -211,20 +211,30 @@ fn p2_no_file_of_a_part_is_ever_torn_by_a_loss_of_power() {
 }
 
 /// The same with the syncs of the file system skipped: what the tests above would say if somebody took them out.
+/// On a machine that stalls the kernel writes contents by itself meanwhile; then there is another disk.
 #[test]
 fn without_the_sync_of_the_file_system_a_loss_of_power_is_noticed() {
     let scene = match Scene::new() {
         Ok(scene) => scene,
         Err(reason) => return println!("skipped: {reason}"),
     };
-    let disk = LoopDisk::new(DISK, &[]).unwrap();
-    scene.interrupted(&disk, "syncfs:retval=0", &[]).expect(0);
-    let found = disk.after_power_loss();
-    let judged = judge(&scene, &found.path().join("tree"));
-    assert!(judged.as_ref().is_err_and(|why| why.contains("torn")), "{judged:?}");
+    let unsynced = |more: &[&str]| {
+        let disk = LoopDisk::new(DISK, &[]).unwrap();
+        scene.interrupted(&disk, "syncfs:retval=0", more).expect(0);
+        disk
+    };
+    let judged = |_| {
+        let found = unsynced(&[]).after_power_loss();
+        judge(&scene, &found.path().join("tree")).err()
+    };
+    let why = (0..5).find_map(judged);
+    assert!(why.as_ref().is_some_and(|why| why.contains("torn")), "{why:?}");
 
-    let disk = LoopDisk::new(DISK, &[]).unwrap();
-    scene.interrupted(&disk, "syncfs:retval=0", &["--path", "conf/d1/*"]).expect(0);
-    disk.commit_names();
-    assert!(torn(&scene, &disk.after_power_loss().path().join("tree")) > 0);
+    let is_torn = |_| {
+        let disk = unsynced(&["--path", "conf/d1/*"]);
+        disk.commit_names();
+        let found = disk.after_power_loss();
+        torn(&scene, &found.path().join("tree")) > 0
+    };
+    assert!((0..5).any(is_torn));
 }

@@ -34,7 +34,9 @@ fn p1_every_acknowledged_commit_comes_back() {
             AppArgs { writers: 4, readers: 2, rate: 700.0, ack_file: Some(acks.clone()), ..volume.args(0) };
         let mut application = Proc::bin("hw-app", args.to_args());
         let mut streamer = Streamer::start(&place, "p", &volume.db(), FAST);
-        wait_until(PATIENCE, "1,000 acknowledged transactions", || read_acks(&acks).len() >= 1000);
+        wait_until(PATIENCE, "1,000 acknowledged transactions, and some of them streamed", || {
+            read_acks(&acks).len() >= 1000 && streamer.durable() > 2
+        });
         kill_between_commits(&mut application, &volume.db());
         let acknowledged = read_acks(&acks).last().map_or(0, |ack| ack.seq);
         streamer.drain();
@@ -119,6 +121,8 @@ fn p2_a_database_that_shrinks_comes_back_at_every_point() {
             "VACUUM; DROP TABLE ballast; VACUUM",
         ] {
             keeper.execute_batch(step).expect(step);
+            // Else a slow disk makes one file, and so one point, of several steps.
+            streamer.sync(&place, &volume.db());
             durable = streamer.wait_beyond(durable);
             app::run(&AppArgs { transactions: 10, ..args.clone() }).expect("the application works");
         }
@@ -174,6 +178,8 @@ fn p2_attached_databases_come_back_each_as_its_own_prefix() {
         }
     }
     drop(db);
+    // A signal that comes before the process listens to it ends it.
+    streamer.wait_for("claimed");
     streamer.drain();
     for (path, prefix) in pairs {
         assert_eq!(rows(&place, prefix, &volume), ROWS);

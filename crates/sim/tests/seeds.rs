@@ -4,17 +4,22 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Seeds of the default tier and steps of each; the full tier runs many more (`cargo xtask sim --seeds 1..2000`).
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=60;
 const STEPS: u64 = 400;
 
-/// Upkeep takes turns by a number of the whole process, so simulations that ran side by side would wait for each other.
+/// Upkeep takes turns by a number of the whole process, so simulations that ran side by side would wait for each other;
+/// and the salts of all WALs of a process follow from one seed.
 static ONE: Mutex<()> = Mutex::new(());
 
+fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn passes(seed: u64, steps: u64) -> sim::Outcome {
-    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let outcome = sim::run(seed, steps);
     if let Some(failure) = &outcome.failure {
         let last = outcome.trace.len().saturating_sub(60);
@@ -83,6 +88,7 @@ fn the_same_seed_gives_the_same_trace() {
 /// The system calls of SQLite and of the standard library come by, else no crash would be simulated.
 #[test]
 fn every_write_and_sync_is_seen() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     sim::disk::begin(&[dir.path().to_owned()]);
     let mut file = File::create(dir.path().join("file")).unwrap();

@@ -84,6 +84,18 @@ pub fn free_port() -> u16 {
     (0..12_000).map(next).find(is_free).expect("a free port")
 }
 
+/// Listens there. A process that another test is starting holds a socket that was closed here until it runs.
+#[track_caller]
+pub(crate) fn listen(port: u16) -> TcpListener {
+    let mut listener = None;
+    let mut bind = || {
+        listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+        listener.is_some()
+    };
+    assert!(poll(Duration::from_secs(20), &mut bind), "port {port} is taken");
+    listener.expect("it was waited for")
+}
+
 /// Looks every 5 ms until it is so; panics when it takes longer than `timeout`.
 #[track_caller]
 pub fn wait_until(timeout: Duration, what: &str, mut is_so: impl FnMut() -> bool) {

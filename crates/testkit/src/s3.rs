@@ -25,7 +25,7 @@ mod fault_tests;
 mod tests;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -41,6 +41,8 @@ use s3s::{S3Result, s3_error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+
+use crate::procs::{free_port, listen};
 
 pub use client::{Client, Reply};
 pub use counts::{Counts, Request};
@@ -90,9 +92,10 @@ impl S3Server {
         S3Server::launch(root, Some(scratch), port, false)
     }
 
-    /// A server over a directory that stays: what was stored there before is there again.
+    /// A server over a directory that stays: what was stored there before is there again. While it is down, nobody is
+    /// given its port ([`free_port`]).
     pub fn start_in(dir: PathBuf) -> S3Server {
-        S3Server::launch(dir, None, 0, false)
+        S3Server::launch(dir, None, free_port(), false)
     }
 
     /// As [`Self::start_in`], on this port: a store that comes back after an outage.
@@ -108,7 +111,7 @@ impl S3Server {
     }
 
     fn launch(root: PathBuf, scratch: Option<tempfile::TempDir>, port: u16, tls: bool) -> S3Server {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port to listen on");
+        let listener = listen(port);
         let port = listener.local_addr().expect("a bound socket has an address").port();
         listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let faults = Arc::new(Faults::new(ACCESS_KEY, SECRET_KEY));

@@ -1,6 +1,6 @@
 //! More databases than may be attached: they take turns, and nothing is lost between the turns (trap 14, P1, P7).
 
-use crate::scene::{Running, Scene, config, insert};
+use crate::scene::{Running, Scene, config, insert, rows};
 use sqlite_replica::{Catalogue, Finish, FleetConfig, Level, Limits, Policy, State};
 use std::time::Duration;
 use store::Operation;
@@ -34,7 +34,7 @@ async fn p7_thirty_databases_share_four_slots_and_every_commit_comes_through() {
         }
     }
     for n in [0, 1, 2, 29] {
-        assert_eq!(scene.restored_rows(&format!("d{n:02}.db")).await, crate::scene::rows(&open[n]));
+        assert_eq!(scene.restored_rows(&format!("d{n:02}.db")).await, rows(&open[n]));
     }
     let ended = fleet.stop().await;
     assert!(ended.iter().all(|o| matches!(o.finish, Ok(Finish::Complete))), "{ended:?}");
@@ -103,7 +103,7 @@ async fn levels_are_merged_although_every_database_must_leave() {
             fleet.synced(name).await;
         }
     }
-    for name in ["a.db", "b.db"] {
+    for (name, db) in [("a.db", &a), ("b.db", &b)] {
         let store = scene.store.scoped(name).unwrap();
         let mut merged = false;
         for _ in 0..3_000 {
@@ -115,10 +115,15 @@ async fn levels_are_merged_although_every_database_must_leave() {
             if merged {
                 break;
             }
+            // A single file stays where it is: if a merge came before the last commit, that needs another one.
+            if reaches(1).is_some_and(|end| Some(end.next()) == catalogue.newest()) {
+                insert(db, 1);
+                fleet.synced(name).await;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(merged, "{name} has no level 1 up to its newest commit");
-        assert_eq!(scene.restored_rows(name).await, 5);
+        assert_eq!(scene.restored_rows(name).await, rows(db));
     }
     fleet.stop().await;
 }

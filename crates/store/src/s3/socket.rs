@@ -61,10 +61,14 @@ mod tests {
             while let Ok(n) = stream.write(&[0; 4096]) {
                 written += n as u64;
             }
-            let queued = unacknowledged(local, remote).unwrap();
-            assert!(0 < queued && queued <= written, "{host}: {queued} of {written}");
-            // Nobody reads: nothing moves.
-            assert_eq!(unacknowledged(local, remote), Some(queued), "{host}");
+            let looks: Vec<u64> = (0..20).map(|_| unacknowledged(local, remote).unwrap()).collect();
+            assert!(
+                looks.iter().all(|queued| (1..=written).contains(queued)),
+                "{host}: {looks:?} of {written}"
+            );
+            // Nobody reads: nothing moves, but for an acknowledgement that comes 40 ms later and a probe or two.
+            let moves = looks.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert!(moves < 10 && looks.is_sorted_by(|before, after| before >= after), "{host}: {looks:?}");
             assert_eq!(unacknowledged(local, local), None, "no such connection");
         }
     }

@@ -54,14 +54,19 @@ pub(super) fn open(args: &AppArgs) -> rusqlite::Result<(Connection, Shape)> {
     Ok((db, shape))
 }
 
+/// Whether somebody writes to it, or did not close it.
+pub(super) fn has_wal(path: &Path) -> bool {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    Path::new(&wal).exists()
+}
+
 /// Opens a database to look at it, leaving nothing behind where nobody else has it open.
 pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    // Without a WAL there is no writer either, and `immutable` needs no -shm file.
-    let mode = if Path::new(&wal).exists() { "" } else { "?immutable=1" };
+    // Without a WAL there is no writer yet, and `immutable` needs no -shm file.
+    let mode = if has_wal(path) { "" } else { "?immutable=1" };
     let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let db = Connection::open_with_flags(format!("file:{escaped}{mode}"), flags)?;
     db.busy_timeout(Duration::from_secs(5))?;

@@ -138,8 +138,8 @@ fn verification_leaves_no_files_behind_and_runs_beside_writers() {
             move || run_until(&args, stop).unwrap()
         });
         let (mut last, mut looks) = (20, 0);
-        // Ten looks, more if the writers have not begun.
-        while looks < 10 || (last == 20 && looks < 1_000) {
+        // Ten looks, more until the writers have done enough for a rate.
+        while looks < 10 || (last < 60 && looks < 1_000) {
             looks += 1;
             thread::sleep(Duration::from_millis(20));
             let found = verify(&db).unwrap().last_seq;

@@ -60,6 +60,13 @@ pub fn verify(path: &Path) -> Result<Report, String> {
     if !path.exists() {
         return Err(format!("{}: no such file", path.display()));
     }
+    let had_writer = schema::has_wal(path);
+    let verdict = look(path);
+    // One that began meanwhile may have changed what was read without locks.
+    if schema::has_wal(path) && !had_writer { look(path) } else { verdict }
+}
+
+fn look(path: &Path) -> Result<Report, String> {
     let fail = |error: rusqlite::Error| format!("{}: {error}", path.display());
     let mut db = schema::open_to_read(path).map_err(fail)?;
     let snapshot = db.transaction().map_err(fail)?;

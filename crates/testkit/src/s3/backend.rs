@@ -111,16 +111,16 @@ impl Backend {
         Ok(PutObjectOutput { e_tag: Some(ETag::Strong(meta.etag)), ..Default::default() })
     }
 
-    /// The metadata of an object, after the conditions of a read.
+    /// The metadata of an object and its file, after the conditions of a read.
     fn found(
         &self,
         bucket: &str,
         key: &str,
         none_match: &Option<ETagCondition>,
         matching: &Option<ETagCondition>,
-    ) -> S3Result<Meta> {
+    ) -> S3Result<(Meta, File)> {
         self.bucket(bucket)?;
-        let meta = self.disk.meta(bucket, key).map_err(|error| match error.kind() {
+        let (meta, file) = self.disk.open_object(bucket, key).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
                 s3_error!(NoSuchKey, "The specified key does not exist.")
             }
@@ -136,16 +136,16 @@ impl Backend {
         if none_match.as_ref().is_some_and(is) {
             return Err(s3_error!(NotModified));
         }
-        Ok(meta)
+        Ok((meta, file))
     }
 
     pub(super) fn get(&self, input: GetObjectInput) -> S3Result<GetObjectOutput> {
-        let meta = self.found(&input.bucket, &input.key, &input.if_none_match, &input.if_match)?;
+        let (meta, mut file) =
+            self.found(&input.bucket, &input.key, &input.if_none_match, &input.if_match)?;
         let range = match &input.range {
             None => 0..meta.size,
             Some(range) => range.check(meta.size).map_err(|_| s3_error!(InvalidRange, "beyond the end"))?,
         };
-        let mut file = File::open(self.check(&input.bucket, &input.key)?).map_err(internal)?;
         file.seek(SeekFrom::Start(range.start)).map_err(internal)?;
         let left = usize::try_from(range.end - range.start).expect("files fit the address space");
         let content_range = input
@@ -166,7 +166,7 @@ impl Backend {
     }
 
     pub(super) fn head(&self, input: HeadObjectInput) -> S3Result<HeadObjectOutput> {
-        let meta = self.found(&input.bucket, &input.key, &input.if_none_match, &input.if_match)?;
+        let (meta, _) = self.found(&input.bucket, &input.key, &input.if_none_match, &input.if_match)?;
         Ok(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_encoding: meta.headers.get("content-encoding").cloned(),

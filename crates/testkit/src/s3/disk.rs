@@ -2,8 +2,9 @@
 //!
 //! Tests look into the bucket, plant files and break them, so the disk is the truth: a listing walks it, and an
 //! object's ETag is cached in a sidecar below `<root>/.meta` that is recomputed as soon as size or mtime differ.
-//! Every change of a name happens under one lock by rename, which makes "create only if absent" atomic. Known limit
-//! of keys as paths: `a` and `a/b` cannot both exist, and empty or dotted path segments are refused.
+//! Every change of a name happens under one lock by rename, which makes "create only if absent" atomic; under the same
+//! lock metadata is read and a file opened: a read is of the object before a change or behind it, never of both. Known
+//! limit of keys as paths: `a` and `a/b` cannot both exist, and empty or dotted path segments are refused.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -119,7 +120,7 @@ impl Disk {
             Condition::Absent if path.exists() => return Err(CommitError::Precondition),
             Condition::Absent => {}
             Condition::Etag(_) if !path.is_file() => return Err(CommitError::Missing),
-            Condition::Etag(etag) if self.meta(bucket, key)?.etag != *etag => {
+            Condition::Etag(etag) if self.current(bucket, key)?.etag != *etag => {
                 return Err(CommitError::Precondition);
             }
             Condition::Etag(_) => {}
@@ -150,6 +151,20 @@ impl Disk {
 
     /// Metadata of an object, computed from the file where the sidecar does not speak of it.
     pub(super) fn meta(&self, bucket: &str, key: &str) -> io::Result<Meta> {
+        let _names = self.lock();
+        self.current(bucket, key)
+    }
+
+    /// Metadata of an object, and the very file that it describes.
+    pub(super) fn open_object(&self, bucket: &str, key: &str) -> io::Result<(Meta, File)> {
+        let _names = self.lock();
+        let meta = self.current(bucket, key)?;
+        let path = self.path(bucket, key).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok((meta, File::open(path)?))
+    }
+
+    /// See [`Self::meta`]; the caller holds the lock.
+    fn current(&self, bucket: &str, key: &str) -> io::Result<Meta> {
         let path = self.path(bucket, key).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let stat = fs::metadata(&path)?;
         if !stat.is_file() {

@@ -253,8 +253,10 @@ impl Faults {
     /// Back to a store without faults; credentials stay.
     pub fn clear(&self) {
         self.rules().clear();
-        let credentials = std::mem::take(&mut *self.switches()).credentials;
-        self.switches().credentials = credentials;
+        let mut switches = self.switches();
+        let credentials = std::mem::take(&mut switches.credentials);
+        *switches = Switches { credentials, ..Switches::default() };
+        drop(switches);
         self.throttle_in(0).throttle_out(0).skew_date(Duration::ZERO);
         self.deny_all(false).deny_reads(false).deny_lists(false).deny_writes(false).deny_deletes(false);
         self.expire_credentials(false).unavailable(false).require_clock(false);

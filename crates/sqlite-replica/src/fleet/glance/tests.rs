@@ -23,8 +23,9 @@ fn application(path: &Path) -> Connection {
     db
 }
 
-/// Attaches, copies everything, lets go; with a checkpoint or without.
-fn leave(path: &Path, checkpoint: bool) -> Rest {
+/// Attaches, copies everything, lets go; with a checkpoint or without. What comes after it has another time if the
+/// files were written `long_ago`.
+fn leave(path: &Path, checkpoint: bool, long_ago: bool) -> Rest {
     let mut tail = Tail::attach(path, Options::default(), Arc::new(clock::SystemClock)).unwrap();
     let view = tail.view().unwrap().accept();
     assert_eq!(tail.position(), Some(view));
@@ -33,6 +34,12 @@ fn leave(path: &Path, checkpoint: bool) -> Rest {
     }
     let position = tail.position().unwrap();
     drop(tail);
+    if long_ago {
+        let then = nix::sys::time::TimeVal::new(1, 0);
+        for file in [path.to_owned(), path.with_extension("db-wal")] {
+            nix::sys::stat::utimes(&file, &then, &then).unwrap();
+        }
+    }
     Rest::new(path, position)
 }
 
@@ -64,7 +71,7 @@ fn p1_no_commit_escapes_a_glance() {
                 let path = dir.path().join("a.db");
                 let db = application(&path);
                 db.execute_batch("INSERT INTO t VALUES(1),(2),(3)").unwrap();
-                let mut rest = leave(&path, checkpoint);
+                let mut rest = leave(&path, checkpoint, settled);
                 if settled {
                     assert_eq!(rest.glance(LATER), Glance::Unchanged, "{what}");
                     assert!(rest.settled);
@@ -82,7 +89,7 @@ fn p3_another_file_and_no_file_are_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
     drop(application(&path));
-    let mut rest = leave(&path, true);
+    let mut rest = leave(&path, true, false);
     fs::copy(&path, dir.path().join("b.db")).unwrap();
     fs::rename(dir.path().join("b.db"), &path).unwrap();
     assert_eq!(rest.glance(0), Glance::Changed);
