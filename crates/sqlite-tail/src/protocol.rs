@@ -84,11 +84,6 @@ impl Protocol {
         }
     }
 
-    /// A writer that does not pause is about to restart the WAL. A brake taken at once has a low mark.
-    pub(crate) fn expects_restart(&self) -> bool {
-        self.steady && matches!(self.hold, Hold::Zero { .. })
-    }
-
     pub(crate) fn step(&mut self, event: Event, now_ns: u64) -> Vec<Action> {
         match (self.phase, event) {
             (Phase::Rest, Event::Tick { now, then }) => self.look(now, then, now_ns),
@@ -127,7 +122,7 @@ impl Protocol {
             (Phase::Leave { to }, Event::Left) => {
                 if let Hold::Zero { at } = to {
                     self.completed_ns = Some(now_ns);
-                    self.steady = at.mx_frame >= self.limits.checkpoint_frames && now_ns < self.calm_ns();
+                    self.judge(&at, now_ns);
                 }
                 self.hold = to;
                 self.rest_or_release()
@@ -165,6 +160,8 @@ impl Protocol {
 
     fn look(&mut self, now: Facts, then: Then, now_ns: u64) -> Vec<Action> {
         if !now.same_state(&self.seen) {
+            // Nobody ticks while the WAL rests: what comes only now is no steady writer's.
+            self.steady &= matches!(self.hold, Hold::Pin { .. }) || !self.is_calm(now_ns);
             self.changed_ns = now_ns;
             self.pauses.news();
         }
@@ -189,11 +186,15 @@ impl Protocol {
         // From 1,000 frames on the application's hook would backfill, and sync twice, after every commit (trap 9). A FULL or RESTART
         // waits for the brake, but with the write lock: then nothing comes in, and the brake goes and is not taken again.
         let pinned = matches!(self.hold, Hold::Pin { .. });
-        let calm = now_ns >= self.calm_ns();
+        let calm = self.is_calm(now_ns);
         self.steady &= !calm;
-        let soon = now.mx_frame >= self.limits.checkpoint_frames
-            && due.is_some_and(|due| due <= now_ns.saturating_add(self.limits.cycle_ns));
-        if pinned && !calm && (soon || self.steady && now.behind() > 0) {
+        let horizon = now_ns.saturating_add(self.limits.cycle_ns);
+        let soon = now.mx_frame >= self.limits.checkpoint_frames && due.is_some_and(|due| due <= horizon);
+        // Not beside a reader that keeps the WAL: when he leaves, the hook is let through before our next attempt. A WAL that was
+        // restarted and has no commit yet has the best of all marks.
+        let early =
+            self.steady && (now.behind() > 0 || now.mx_frame == 0) && self.pauses.checkpoint_ns <= horizon;
+        if pinned && !calm && (soon || early) {
             return self.go(Phase::Brake, Action::Brake);
         }
         if self.then == Then::Copy {

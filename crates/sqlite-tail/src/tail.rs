@@ -90,7 +90,7 @@ impl Tail {
                 return Err(error);
             }
         };
-        let watch = Watch::new(&files.wal_path, &files.path, Arc::clone(&signal));
+        let watch = Watch::new(&files.wal_path, &files.path, Arc::clone(&signal), clock.monotonic_ns());
         let mut stats = Stats::default();
         let held = first_pin(&files, options.busy_timeout)
             .and_then(|pinned| Ok((pinned, read_index(&files, &reader, &mut stats)?)));

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How often to look if inotify is not to be had.
 const BLIND_POLL: Duration = Duration::from_millis(50);
+/// How long before that is tried again: the kernel's limits are shared by all who watch.
+const BLIND_NS: u64 = 60_000_000_000;
 
 /// Why [`Watch::wait`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +35,22 @@ pub(crate) struct Watch {
     watched: Option<Watched>,
     /// Nothing is to be told for now.
     closed: bool,
+    opened_ns: u64,
     signal: Arc<Signal>,
 }
 
 impl Watch {
-    pub(crate) fn new(wal: &Path, db: &Path, signal: Arc<Signal>) -> Self {
-        let mut watch = Self { files: [wal.to_owned(), db.to_owned()], watched: None, closed: true, signal };
-        watch.open();
+    pub(crate) fn new(wal: &Path, db: &Path, signal: Arc<Signal>, now_ns: u64) -> Self {
+        let files = [wal.to_owned(), db.to_owned()];
+        let mut watch = Self { files, watched: None, closed: true, opened_ns: 0, signal };
+        watch.open(now_ns);
         watch
     }
 
     /// Writes end a wait from here on, if they can; those before are not told.
-    pub(crate) fn open(&mut self) {
+    pub(crate) fn open(&mut self, now_ns: u64) {
         let [wal, db] = &self.files;
-        self.closed = false;
+        (self.closed, self.opened_ns) = (false, now_ns);
         self.watched = Watched::new(&[wal, db], &self.signal)
             .inspect_err(
                 |error| tracing::debug!(%error, path = %db.display(), "cannot watch, polling instead"),
@@ -59,8 +63,12 @@ impl Watch {
         self.closed |= self.watched.take().is_some();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether to [`open`](Self::open) it: closed beside a writer that has paused since, or not to be had a minute ago.
+    pub(crate) fn is_due(&self, is_busy: bool, now_ns: u64) -> bool {
+        match self.closed {
+            true => !is_busy,
+            false => self.watched.is_none() && now_ns.saturating_sub(self.opened_ns) >= BLIND_NS,
+        }
     }
 
     /// How often the caller has to look by himself.

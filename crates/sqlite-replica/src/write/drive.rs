@@ -89,7 +89,7 @@ fn follow(mut writer: Writer) -> Result<Finish> {
 
 fn rest(writer: &mut Writer, pause: &Pause) {
     writer.wait(pause.at_most);
-    if writer.since_copy() < 4 * PACE {
+    if writer.since_copy() < 4 * PACE || writer.following.is_draining() {
         std::thread::sleep(PACE);
     }
 }

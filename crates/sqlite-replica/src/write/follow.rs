@@ -121,6 +121,7 @@ impl Writer {
             if stopping {
                 // Everything committed before the stop is in the batch now; later commits are not waited for.
                 self.following.drain_until = Some(now + self.drain_left().as_nanos() as u64);
+                self.tail.release();
             }
         }
         let checkpoints = self.tail.stats().checkpoints;

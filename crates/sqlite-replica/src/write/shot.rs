@@ -52,6 +52,8 @@ pub(crate) struct Waiting {
     txid: u64,
     why: &'static str,
     since_ns: u64,
+    /// Bytes of the WAL when it was looked at first.
+    wal_at_start: Option<u64>,
 }
 
 /// An image on its way. Dropping it gives it up.
@@ -81,7 +83,8 @@ impl Writer {
         }
         let pending = !self.batch.is_empty();
         let txid = self.record.confirmed + u64::from(pending);
-        keeping.shot = Some(Shot::Waiting(Box::new(Waiting { frozen, txid, why, since_ns: now })));
+        keeping.shot =
+            Some(Shot::Waiting(Box::new(Waiting { frozen, txid, why, since_ns: now, wal_at_start: None })));
         Ok(pending)
     }
 
@@ -97,11 +100,12 @@ impl Writer {
     }
 
     /// A frozen state whose TXID is confirmed goes to the store.
-    fn expose(&mut self, waiting: Box<Waiting>, now: u64, wal_bytes: u64) {
+    fn expose(&mut self, mut waiting: Box<Waiting>, now: u64, wal_bytes: u64) {
         let keeping = self.keeping.as_mut().expect("the caller has looked");
         if self.record.confirmed < waiting.txid {
             // The WAL grows as long as the state is held: not while the store does not take files (P7).
-            if !self.following.is_failing() && wal_bytes <= keeping.wal_growth {
+            let grown = wal_bytes.saturating_sub(*waiting.wal_at_start.get_or_insert(wal_bytes));
+            if !self.following.is_failing() && grown <= keeping.wal_growth {
                 keeping.shot = Some(Shot::Waiting(waiting));
             }
             return;
@@ -112,7 +116,7 @@ impl Writer {
         else {
             return;
         };
-        let Waiting { frozen, txid, why, since_ns } = *waiting;
+        let Waiting { frozen, txid, why, since_ns, .. } = *waiting;
         keeping.image_from = now + PUT_OFF.as_nanos() as u64;
         let in_file = keeping.upkeep.policy.spool_bytes;
         let given_up = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,7 @@
-//! When a checkpoint is due, and how much of one fits under the barrier.
+//! When a checkpoint is due, how much of one fits under the barrier, and which writer is a steady one.
 
 use super::Protocol;
+use super::place::Hold;
 use super::words::Facts;
 
 impl Protocol {
@@ -33,6 +34,32 @@ impl Protocol {
     /// When a writer from which nothing comes any more has paused.
     pub(super) fn calm_ns(&self) -> u64 {
         self.changed_ns.saturating_add(self.limits.calm_ns)
+    }
+
+    /// Whether nothing has come from the writer for a while.
+    pub(crate) fn is_calm(&self, now_ns: u64) -> bool {
+        now_ns >= self.calm_ns()
+    }
+
+    /// A writer is steady if the hook would have begun although it was not waited for, and commits came in until now: what the
+    /// last tick saw is not the end.
+    pub(super) fn judge(&mut self, completed: &Facts, now_ns: u64) {
+        if completed.mx_frame == 0 {
+            return; // restarted, and nothing committed yet
+        }
+        let frames = self.limits.checkpoint_frames;
+        let at_work = !self.is_calm(now_ns) || !completed.same_state(&self.seen);
+        self.steady = at_work && completed.mx_frame >= frames.saturating_add(frames / 4);
+    }
+
+    /// A writer that does not pause is about to restart the WAL. A brake taken at once has a low mark.
+    pub(crate) fn expects_restart(&self) -> bool {
+        self.steady && matches!(self.hold, Hold::Zero { .. })
+    }
+
+    /// The caller has let the brake go.
+    pub(crate) fn released(&mut self) {
+        (self.braked, self.steady) = (false, false);
     }
 
     pub(super) fn measure(&mut self, before: &Facts, now: &Facts, took_ns: u64) {

@@ -319,7 +319,7 @@ fn trap9_a_steady_writer_is_braked_from_the_start() {
     let ms = |ms: u64| ms * 1_000_000;
     let (mut protocol, mut model) = started(Mutation::None);
     let mut none = std::iter::empty();
-    model.commit(70);
+    model.commit(80);
     run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
     assert!(model.can_restart());
     model.commit(3);
@@ -339,6 +339,43 @@ fn trap9_a_steady_writer_is_braked_from_the_start() {
     assert!(model.brake.is_none(), "it is not steady any more");
     let idle = Some(LIMITS.idle_ns);
     assert_eq!(protocol.due_in(&model.facts(), ms(60)), idle, "and no checkpoint is due for a pause");
+}
+
+/// P5: a writer so slow that the hook would not have begun is not braked early: a FULL waits for nothing. Nor is one beside a reader
+/// that keeps the WAL: when he leaves, the hook copies it back, although our next attempt is long off (P7).
+#[test]
+fn trap9_no_brake_where_it_is_of_no_use() {
+    let ms = |ms: u64| ms * 1_000_000;
+    let mut none = std::iter::empty();
+    let (mut protocol, mut model) = started(Mutation::None);
+    model.commit(70);
+    run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
+    assert!(model.can_restart());
+    model.commit(3);
+    run(&mut protocol, &mut model, ms(3), Then::Maintain, &mut none);
+    assert!(model.brake.is_none(), "a slow writer");
+
+    let (mut protocol, mut model) = started(Mutation::None);
+    model.commit(80);
+    run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
+    model.commit(3);
+    run(&mut protocol, &mut model, ms(3), Then::Maintain, &mut none);
+    assert!(model.brake.is_some(), "a steady one");
+    model.begin(1);
+    let mut now = 3;
+    // More than the WAL should have, so that each tick asks for a checkpoint, and each is stuck.
+    for _ in 0..2_000 {
+        now += 5;
+        model.commit(2);
+        run(&mut protocol, &mut model, ms(now), Then::Maintain, &mut none);
+    }
+    assert!(
+        model.backfill < model.mx() && model.brake.is_none(),
+        "{:?}",
+        protocol.due_in(&model.facts(), ms(now))
+    );
+    model.readers = [None; 4];
+    assert!(model.passive() && model.backfill == model.mx(), "the hook");
 }
 
 /// Nothing to do means no action at all, on a pin as well as on READ_LOCK(0).

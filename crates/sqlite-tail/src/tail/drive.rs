@@ -59,6 +59,12 @@ impl Tail {
         Ok(done)
     }
 
+    /// Lets the application checkpoint: to be called when there will be no more [`Tail::maintain`] for a while.
+    pub fn release(&mut self) {
+        self.hold.unbrake(&self.files.shm);
+        self.protocol.released();
+    }
+
     /// As [`Tail::maintain`], with a checkpoint now, whatever limits and back-off say.
     pub fn checkpoint_now(&mut self, sink: &mut dyn Sink) -> Result<Maintenance, Error> {
         self.drive(sink, Then::Checkpoint)
@@ -163,7 +169,7 @@ impl Tail {
             }
             Action::Checkpoint => {
                 // The application's hook may be faster than we, and has little to sync then.
-                if self.hold.is_braked() {
+                if self.hold.is_braked() && !self.protocol.is_calm(self.clock.monotonic_ns()) {
                     self.sync_wal()?;
                 }
                 self.hold.unbrake(&self.files.shm);

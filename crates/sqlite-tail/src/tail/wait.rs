@@ -46,8 +46,9 @@ impl Tail {
                 Ok(Stir::Unpublished(index)) => (index, true),
                 Ok(Stir::Still(index)) => (index, false),
             };
-            if self.watch.is_closed() && !self.pace.is_busy() {
-                self.watch.open();
+            let now_ns = self.clock.monotonic_ns();
+            if self.watch.is_due(self.pace.is_busy(), now_ns) {
+                self.watch.open(now_ns);
                 continue; // what was written before is no event
             }
             let mut slice = left;
