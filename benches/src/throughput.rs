@@ -106,7 +106,7 @@ fn round(bench: &Bench, case: Case, tool: Option<Tool>) -> Result<Outcome> {
     args.sync_full = case.full;
     args.transactions = 100;
     application(&args)?; // the database exists before anyone follows it
-    // Litestream's first checkpoint that blocks the writer comes after three seconds.
+    // What a WAL costs that is not restarted shows only after some seconds.
     let seconds = bench.sized(if case.rate > 0.0 { 2 } else { 10 }, 1);
     (args.writers, args.rate, args.transactions, args.seconds) = (case.writers, case.rate, 0, seconds);
     let Some(tool) = tool else {

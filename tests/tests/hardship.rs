@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test measures real time")]
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,8 +48,10 @@ fn database(volume: &Volume, rows: u32) -> Connection {
 }
 
 /// What a WAL has at its head, new ones each time it begins again.
-fn salts(wal: &Path) -> Vec<u8> {
-    fs::read(wal).map(|bytes| bytes[16..24].to_vec()).unwrap_or_default()
+fn salts(wal: &Path) -> [u8; 8] {
+    let mut salts = [0; 8];
+    fs::File::open(wal).and_then(|wal| wal.read_exact_at(&mut salts, 16)).expect("a WAL has a head");
+    salts
 }
 
 /// Each commit gives the streamer an occasion.

@@ -241,7 +241,7 @@ impl Protocol {
             return self.go(Phase::Checkpoint { round: round + 1 }, Action::Checkpoint);
         }
         self.pauses.outrun(now_ns);
-        if busy || now_ns >= self.calm_ns() {
+        if busy || self.is_calm(now_ns) {
             return self.rest_or_release();
         }
         self.go(Phase::Brake, Action::Brake)

@@ -312,18 +312,24 @@ fn trap9_a_busy_writer_is_left_alone_between_two_checkpoints() {
     assert!(first.brake.is_none() && first.can_restart(), "the wal is long");
 }
 
+/// At 1 ms a checkpoint completes a WAL of so many frames, at 3 ms the next one has three.
+fn second_cycle(frames: u8) -> (Protocol, Model) {
+    let (mut protocol, mut model) = started(Mutation::None);
+    model.commit(frames);
+    run(&mut protocol, &mut model, 1_000_000, Then::Maintain, &mut std::iter::empty());
+    assert!(model.can_restart());
+    model.commit(3);
+    run(&mut protocol, &mut model, 3_000_000, Then::Maintain, &mut std::iter::empty());
+    (protocol, model)
+}
+
 /// P5: the hook of a writer that goes on after a checkpoint has nothing to do from its first commit on; a FULL of an application that
 /// pauses then is let through.
 #[test]
 fn trap9_a_steady_writer_is_braked_from_the_start() {
     let ms = |ms: u64| ms * 1_000_000;
-    let (mut protocol, mut model) = started(Mutation::None);
+    let (mut protocol, mut model) = second_cycle(80);
     let mut none = std::iter::empty();
-    model.commit(80);
-    run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
-    assert!(model.can_restart());
-    model.commit(3);
-    run(&mut protocol, &mut model, ms(3), Then::Maintain, &mut none);
     assert!(model.brake.is_some(), "a frame is enough");
     model.checkpoint_and_wait(Mode::Full);
     (0..10).for_each(|_| model.advance());
@@ -346,20 +352,11 @@ fn trap9_a_steady_writer_is_braked_from_the_start() {
 #[test]
 fn trap9_no_brake_where_it_is_of_no_use() {
     let ms = |ms: u64| ms * 1_000_000;
-    let mut none = std::iter::empty();
-    let (mut protocol, mut model) = started(Mutation::None);
-    model.commit(70);
-    run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
-    assert!(model.can_restart());
-    model.commit(3);
-    run(&mut protocol, &mut model, ms(3), Then::Maintain, &mut none);
+    let (_, model) = second_cycle(70);
     assert!(model.brake.is_none(), "a slow writer");
 
-    let (mut protocol, mut model) = started(Mutation::None);
-    model.commit(80);
-    run(&mut protocol, &mut model, ms(1), Then::Maintain, &mut none);
-    model.commit(3);
-    run(&mut protocol, &mut model, ms(3), Then::Maintain, &mut none);
+    let (mut protocol, mut model) = second_cycle(80);
+    let mut none = std::iter::empty();
     assert!(model.brake.is_some(), "a steady one");
     model.begin(1);
     let mut now = 3;

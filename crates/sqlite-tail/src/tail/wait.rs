@@ -52,7 +52,7 @@ impl Tail {
                 continue; // what was written before is no event
             }
             let mut slice = left;
-            let due = self.protocol.due_in(&facts(&index), self.clock.monotonic_ns());
+            let due = self.protocol.due_in(&facts(&index), now_ns);
             let due = due.map(|ns| Duration::from_nanos(ns).max(FIRST_RETRY)).filter(|due| *due < left);
             if let Some(due) = due {
                 slice = due;
