@@ -10,10 +10,10 @@
 use std::io::{ErrorKind, Read};
 
 use crate::checksum::{Crc64, FLAG, Rolling, page_checksum};
+use crate::echo::{Echo, IndexDigest};
 use crate::encoder::Summary;
 use crate::error::{Error, Result};
 use crate::header::{DecodedHeader, HEADER_SIZE, Header};
-use crate::index::{Echo, IndexDigest};
 use crate::page::{END_OF_PAGES, PAGE_HEADER, PageFrame, decode_page_at, max_page_frame};
 use crate::sequence::Sequence;
 use crate::trailer::{TRAILER_SIZE, Trailer};
@@ -154,7 +154,7 @@ impl<R: Read> Decoder<R> {
     fn prove(&mut self, echo: Echo) -> Result<Summary> {
         let offset = self.window.offset();
         self.sequence.finish().map_err(|rule| Error::Page { pgno: 0, offset, rule })?;
-        self.prove_index(echo.entries().close())?;
+        self.prove_index(echo.close())?;
 
         let offset = self.window.offset();
         let bytes = self.window.fill(TRAILER_SIZE)?;

@@ -7,9 +7,10 @@
 use std::io::{self, BufReader, Read, Write};
 
 use crate::checksum::{Crc64, FLAG};
+use crate::echo::closing;
 use crate::error::{Error, Result};
 use crate::header::{HEADER_SIZE, Header};
-use crate::index::{IndexEntry, closing};
+use crate::index::IndexEntry;
 use crate::page::{END_OF_PAGES, PageEncoding, PageWriter};
 use crate::sequence::Sequence;
 use crate::spool::{MemorySpool, Spool};

@@ -8,10 +8,10 @@
 
 use crate::checksum::{Crc64, FLAG, combine};
 use crate::decoder::compare;
+use crate::echo::{Echo, IndexDigest};
 use crate::encoder::Summary;
 use crate::error::{Error, Result};
 use crate::header::{HEADER_SIZE, Header};
-use crate::index::{Echo, IndexDigest};
 use crate::page::{END_OF_PAGES, PAGE_HEADER, decode_page_at};
 use crate::page_size::PageSize;
 use crate::sequence::Sequence;

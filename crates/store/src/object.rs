@@ -108,10 +108,19 @@ impl GetResult {
         }
         let mut all = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).min(64 << 20));
         all.extend_from_slice(&first);
+        drop(first); // a piece that is held keeps the connection from using its buffer again
         while let Some(chunk) = self.stream.next().await {
             all.extend_from_slice(&chunk?);
         }
         Ok(all.freeze())
+    }
+
+    /// Reads the body behind what `buffer` holds.
+    pub async fn append_to(mut self, buffer: &mut Vec<u8>) -> Result<()> {
+        while let Some(chunk) = self.stream.next().await {
+            buffer.extend_from_slice(&chunk?);
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,8 @@ fn build(target: Option<&str>, environment: &[(&str, PathBuf)]) -> Result<()> {
     }
     if let Some(target) = target {
         cargo.args(["--target", target]);
+        // Said here and not in a file: where the target is the host, too, build scripts would be told, and those unwind.
+        cargo.arg("--config").arg(format!("target.{target}.rustflags=[\"-C\", \"force-unwind-tables=no\"]"));
     }
     cargo.envs(environment.iter().map(|(name, value)| (*name, value)));
     // What highwater_build_info says.

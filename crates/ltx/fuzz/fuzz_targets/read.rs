@@ -1,4 +1,4 @@
-//! Reads arbitrary bytes in every way there is: as a stream, through the index and in runs, merged.
+//! Reads arbitrary bytes in every way there is: as a stream, in memory as a whole, through the index and in runs, merged.
 //!
 //! Nothing may panic, and the ways must agree: what one proves, the other proves, with the same pages.
 //! Fuzzers cannot guess a checksum, so each input is also tried with its file checksum made to fit.
@@ -25,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
 fn both(data: &[u8]) -> Result<u64> {
     let streamed = stream(data);
     let in_runs = runs(data);
+    assert_eq!(format!("{streamed:?}"), format!("{:?}", whole(data)));
     // Only the stream recomputes the rolling checksum of a tracked snapshot.
     match (&streamed, &in_runs) {
         (Ok(a), Ok(b)) => assert_eq!(a, b),
@@ -53,6 +54,16 @@ fn stream(data: &[u8]) -> Result<u64> {
         pages.update(&pgno.to_be_bytes());
         pages.update(&page);
     }
+    Ok(pages.value())
+}
+
+fn whole(data: &[u8]) -> Result<u64> {
+    let mut pages = Crc64::new();
+    ltx::decode_whole(data, &mut Vec::new(), &mut |pgno, page| {
+        pages.update(&pgno.to_be_bytes());
+        pages.update(page);
+        Ok(())
+    })?;
     Ok(pages.value())
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::echo::closing;
 use crate::page_size::PageSize;
 use crate::txid::Txid;
 

@@ -15,7 +15,8 @@ proptest! {
         run in 1..5000u64,
     ) {
         let bytes = sample::encode(header, &pages, encoding);
-        prop_assert_eq!(sample::decode_in_runs(&bytes, run).unwrap(), pages);
+        prop_assert_eq!(&sample::decode_in_runs(&bytes, run).unwrap(), &pages);
+        prop_assert_eq!(sample::decode_whole(&bytes).unwrap(), pages);
     }
 }
 

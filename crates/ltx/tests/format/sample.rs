@@ -68,6 +68,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Header, Pages)> {
     Ok((header, pages))
 }
 
+/// The same in memory as a whole.
+pub(crate) fn decode_whole(bytes: &[u8]) -> Result<Pages> {
+    let mut pages = Pages::new();
+    let summary = ltx::decode_whole(bytes, &mut Vec::new(), &mut |pgno, page| {
+        pages.insert(pgno, page.to_vec());
+        Ok(())
+    })?;
+    assert_eq!((summary.size, summary.pages), (bytes.len() as u64, pages.len() as u64));
+    Ok(pages)
+}
+
 /// The same through index, runs of about `run` bytes (last run first), and the joined proof.
 pub(crate) fn decode_in_runs(bytes: &[u8], run: u64) -> Result<Pages> {
     let truncated = ltx::Error::Truncated { offset: bytes.len() as u64 };

@@ -37,18 +37,26 @@ pub(crate) async fn look_at(
     identity: Option<&Identity>,
     form: Option<&Form>,
 ) -> Result<Seen> {
-    let lineage = if catalogue.has_lineage { Lineage::load(store).await? } else { None };
+    let newest = catalogue.newest();
+    let last = catalogue.entries.iter().filter(|e| Some(e.name.max) == newest).min_by_key(|e| e.level);
+    // Neither answer is needed to ask for the other, and a store may be far away.
+    let lineage = async { if catalogue.has_lineage { Lineage::load(store).await } else { Ok(None) } };
+    let head = async {
+        match last {
+            Some(entry) => read_head(store, entry).await.map(|head| Some((entry, head))),
+            None => Ok(None),
+        }
+    };
+    let (lineage, head) = tokio::join!(lineage, head);
+    let lineage = lineage?;
     if let (Some(lineage), Some(identity)) = (&lineage, identity) {
         lineage.check(identity)?;
     }
     if let (Some(lineage), Some(form)) = (&lineage, form) {
         lineage.check_form(form)?;
     }
-    let newest = catalogue.newest();
-    let last = catalogue.entries.iter().filter(|e| Some(e.name.max) == newest).min_by_key(|e| e.level);
-    let header = match last {
-        Some(entry) => {
-            let head = read_head(store, entry).await?;
+    let header = match head? {
+        Some((entry, head)) => {
             // A claim has no pages to seal. Anything else has the form of the replica, whatever wrote it.
             let told = entry.size != CLAIM_SIZE;
             if let Some(form) = form.filter(|form| told && form.is_sealed() != head.sealed) {

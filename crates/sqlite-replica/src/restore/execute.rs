@@ -61,6 +61,7 @@ impl RestoreOptions {
             budget: self.budget.clone(),
             parallelism: self.parallelism,
             streams: Arc::new(Semaphore::new(self.parallelism)),
+            turn: Arc::default(),
             progress,
             identities: self.identities.clone(),
         }
@@ -159,10 +160,13 @@ pub async fn restore(
 
 /// Hands the pages of all objects to `pages`, newest object first; one object after the other, fetched ahead.
 pub(crate) async fn assemble<P: Pages>(mut ahead: Ahead, newest: &Header, pages: &Arc<P>) -> Result<()> {
-    while let Some(object) = ahead.next().await? {
-        ahead.fetch().pages(object, Some(newest.page_size), pages).await?;
+    loop {
+        let objects = ahead.next().await?;
+        if objects.is_empty() {
+            return Ok(());
+        }
+        ahead.fetch().pages(objects, Some(newest.page_size), pages).await?;
     }
-    Ok(())
 }
 
 /// What the pages that were gathered are: complete, and where we wrote a rolling checksum, exactly what it says (P2).
@@ -194,7 +198,7 @@ pub(crate) fn conclude(header: &Header, proof: &Proof, newest: &Entry) -> Result
 /// Before a size in a header, which alone carries no checksum, is taken for the reason of a failure: damage is not a full disk.
 async fn believe(fetch: &Fetch, file: &Entry, output: &Path) -> Result<()> {
     let opened = fetch.open(file.clone()).await?;
-    fetch.pages(opened, None, &Arc::new(Discard(parent(output).to_owned()))).await
+    fetch.pages(vec![opened], None, &Arc::new(Discard(parent(output).to_owned()))).await
 }
 
 /// Takes pages nowhere: only their checksums matter.

@@ -5,7 +5,6 @@
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::object::{Fetch, Pages, blocking, check, damaged};
-use crate::restore::run::Run;
 use crate::restore::sealed;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -21,6 +20,9 @@ use std::sync::Arc;
 
 /// Compressed bytes of one part.
 pub(super) const PART: u64 = 2 << 20;
+
+/// Parts that are asked for at a time. An answer that waits for memory holds what its connection has read.
+const PARTS: usize = 24;
 
 /// First guess of how much of the end holds the index: it takes some nine bytes for a page, which is seldom below 1 KiB.
 fn tail_of(size: u64) -> u64 {
@@ -78,9 +80,9 @@ pub(super) async fn decode<P: Pages>(
             let (pages, key, page_size) = (pages.clone(), file.key.clone(), header.page_size);
             async move {
                 let (bytes, taken) = fetch.part(file, range.clone()).await?;
+                let (decoder, mut run) = (fetch.budget.decoder().await, fetch.budget.run());
                 blocking(move || {
-                    let _taken = taken;
-                    let mut run = Run::default();
+                    let _held = (taken, decoder);
                     let mut write =
                         |pgno: u32, page: &[u8]| pages.offer(&mut run, pgno, page).map_err(ltx::Error::from);
                     decode_run(&bytes, page_size, range.start, &mut write)
@@ -90,7 +92,7 @@ pub(super) async fn decode<P: Pages>(
                 .await
             }
         })
-        .buffered(fetch.parallelism)
+        .buffered(fetch.parallelism.min(PARTS))
         .try_collect()
         .await?;
     verify_parts(&head, pieces.into_iter(), index, &trailer).map_err(Error::ltx(&file.key))?;
@@ -162,7 +164,7 @@ fn parts(
     let mut reader = IndexReader::new(index, header, offset);
     for entry in &mut reader {
         let entry = entry.map_err(Error::ltx(&file.key))?;
-        match parts.last_mut().filter(|p| p.end - p.start < PART) {
+        match parts.last_mut().filter(|p| entry.offset + entry.size - p.start <= PART) {
             Some(part) => part.end = entry.offset + entry.size,
             None => parts.push(entry.offset..entry.offset + entry.size),
         }

@@ -10,16 +10,15 @@ use crate::error::{Error, Result};
 use crate::restore::budget::{Budget, Taken};
 use crate::restore::run::Run;
 use crate::restore::{large, sealed};
-use crate::sealed::header_of;
 use bytes::Bytes;
-use ltx::{Decoder, HEADER_SIZE, Header, PageSize};
+use ltx::{Header, PageSize, decode_whole};
 use seal::Identities;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use store::{Progress, Store};
-use tokio::sync::Semaphore;
+use store::{GetResult, Progress, Store};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 /// Objects up to this size are fetched whole.
 const SMALL: u64 = 4 << 20;
@@ -50,6 +49,8 @@ pub(crate) struct Fetch {
     pub(crate) parallelism: usize,
     /// As many requests in flight.
     pub(crate) streams: Arc<Semaphore>,
+    /// Whose request begins.
+    pub(crate) turn: Arc<Mutex<()>>,
     pub(crate) progress: Arc<Progress>,
     /// What opens sealed objects.
     pub(crate) identities: Option<Arc<Identities>>,
@@ -91,6 +92,11 @@ impl Fetch {
         self.budget.ahead(bytes).await
     }
 
+    /// The same at once, and only for a large object.
+    pub(crate) fn early_room_for(&self, entry: &Entry) -> Option<Taken> {
+        (entry.size > SMALL).then(|| self.budget.early(large::ends_of(entry.size))).flatten()
+    }
+
     /// As [`Fetch::open`], in memory that was set aside for it.
     pub(crate) async fn open_in(&self, entry: Entry, taken: Taken) -> Result<Opened> {
         let held = match entry.size <= SMALL {
@@ -100,34 +106,16 @@ impl Fetch {
         Ok(Opened { entry, held, taken })
     }
 
-    /// Decodes and verifies the object; every page goes to `pages`. `page_size` is that of the chain, where one is known.
+    /// Decodes and verifies the objects, one after the other; every page goes to `pages`. `page_size` is that of the chain, where one is
+    /// known.
     pub(crate) async fn pages<P: Pages>(
         &self,
-        opened: Opened,
+        opened: Vec<Opened>,
         page_size: Option<PageSize>,
         pages: &Arc<P>,
     ) -> Result<()> {
-        let Opened { entry, held, taken } = opened;
-        let done = match held {
-            Held::Ends(ends) => {
-                let done = large::decode(self, &entry, ends, page_size, pages).await;
-                drop(taken);
-                done
-            }
-            Held::Whole(bytes) => {
-                let (entry, pages, identities) = (entry.clone(), pages.clone(), self.identities.clone());
-                blocking(move || {
-                    let _taken = taken;
-                    match seal::is_sealed(&bytes) {
-                        true => sealed::decode(&bytes[..], &entry, identities.as_deref(), page_size, &*pages),
-                        false => small(&entry, &bytes, page_size, &*pages),
-                    }
-                })
-                .await
-            }
-        };
         // A page that could not be written is not the object's fault.
-        done.map_err(|error| match error {
+        self.decoded(opened, page_size, pages).await.map_err(|error| match error {
             Error::Ltx { source: ltx::Error::Io(source), .. } => {
                 Error::Io { path: pages.scratch(), doing: "write pages to", source }
             }
@@ -135,31 +123,112 @@ impl Fetch {
         })
     }
 
+    /// Small ones that follow each other together: waking a thread takes as long as decoding one of them.
+    async fn decoded<P: Pages>(
+        &self,
+        opened: Vec<Opened>,
+        page_size: Option<PageSize>,
+        pages: &Arc<P>,
+    ) -> Result<()> {
+        let mut whole = Vec::new();
+        for Opened { entry, held, taken } in opened {
+            match held {
+                Held::Whole(bytes) => whole.push((entry, bytes, taken)),
+                Held::Ends(ends) => {
+                    self.small(std::mem::take(&mut whole), page_size, pages).await?;
+                    large::decode(self, &entry, ends, page_size, pages).await?;
+                    drop(taken);
+                }
+            }
+        }
+        self.small(whole, page_size, pages).await
+    }
+
+    async fn small<P: Pages>(
+        &self,
+        objects: Vec<(Entry, Bytes, Taken)>,
+        page_size: Option<PageSize>,
+        pages: &Arc<P>,
+    ) -> Result<()> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let (pages, identities) = (pages.clone(), self.identities.clone());
+        let (mut run, mut page) = (self.budget.run(), self.budget.buffer(0));
+        blocking(move || {
+            for (entry, bytes, _taken) in objects {
+                match seal::is_sealed(&bytes) {
+                    true => sealed::decode(
+                        &bytes[..],
+                        &entry,
+                        identities.as_deref(),
+                        page_size,
+                        &*pages,
+                        &mut run,
+                    )?,
+                    false => small(&entry, &bytes, page_size, &*pages, &mut run, &mut page)?,
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// A range of the object whose turn it is.
     pub(crate) async fn part(&self, entry: &Entry, range: Range<u64>) -> Result<(Bytes, Taken)> {
-        let taken = self.budget.part(range.end - range.start).await;
-        Ok((self.get(entry, Some(range)).await?, taken))
+        let _open = self.begin().await;
+        // The answer may come while memory is waited for: no more of it arrives than the connection holds. Memory is given in
+        // the order of the requests, so that who needs the parts in their order never waits for one behind another.
+        let memory = self.budget.part(range.end - range.start);
+        let (opened, taken) = tokio::join!(self.store.get(&entry.key, Some(range)), memory);
+        Ok((self.read(entry, opened).await?, taken))
     }
 
     /// The object or a range of it, in memory that was set aside before.
     pub(super) async fn get(&self, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
-        let _own = self.streams.acquire().await.expect("never closed");
-        let _stream = self.budget.stream().await;
-        let bytes = self.store.get_bytes(&entry.key, range).await.map_err(|e| missing(e, entry))?;
-        self.progress.add(bytes.len() as u64);
-        Ok(bytes)
+        let _open = self.begin().await;
+        self.read(entry, self.store.get(&entry.key, range).await).await
+    }
+
+    /// The right to one more request. They begin one at a time, and between two of them what has arrived is taken: a store that
+    /// answers at once needs few connections.
+    async fn begin(&self) -> (SemaphorePermit<'_>, Taken) {
+        let own = self.streams.acquire().await.expect("never closed");
+        let all = self.budget.stream().await;
+        let _turn = self.turn.lock().await;
+        tokio::task::yield_now().await;
+        (own, all)
+    }
+
+    /// The body of an answer, in a buffer that is used again.
+    async fn read(
+        &self,
+        entry: &Entry,
+        opened: std::result::Result<GetResult, store::Error>,
+    ) -> Result<Bytes> {
+        let opened = opened.map_err(|e| missing(e, entry))?;
+        let mut buffer = self.budget.buffer(opened.range.end - opened.range.start);
+        opened.append_to(&mut buffer).await.map_err(|e| missing(e, entry))?;
+        self.progress.add(buffer.len() as u64);
+        Ok(Bytes::from_owner(buffer))
     }
 }
 
-fn small(entry: &Entry, bytes: &Bytes, page_size: Option<PageSize>, pages: &impl Pages) -> Result<()> {
+fn small(
+    entry: &Entry,
+    bytes: &Bytes,
+    page_size: Option<PageSize>,
+    pages: &impl Pages,
+    run: &mut Run,
+    page: &mut Vec<u8>,
+) -> Result<()> {
     let damaged = || Error::ltx(&entry.key);
-    let mut decoder = Decoder::new(&bytes[..]).map_err(damaged())?;
-    check(entry, decoder.header(), page_size)?;
-    let (mut page, mut run) = (vec![0; decoder.header().page_size.bytes()], Run::default());
-    while let Some(pgno) = decoder.next_page(&mut page).map_err(damaged())? {
-        pages.offer(&mut run, pgno, &page).map_err(ltx::Error::from).map_err(damaged())?;
-    }
-    pages.settle(&mut run).map_err(ltx::Error::from).map_err(damaged())
+    let short = || damaged()(ltx::Error::Truncated { offset: bytes.len() as u64 });
+    let header = Header::from_bytes(bytes.first_chunk().ok_or_else(short)?).map_err(damaged())?;
+    check(entry, &header, page_size)?;
+    decode_whole(bytes, page, &mut |pgno, page| pages.offer(run, pgno, page).map_err(ltx::Error::from))
+        .map_err(damaged())?;
+    pages.settle(run).map_err(ltx::Error::from).map_err(damaged())
 }
 
 /// An object must say in its header what its name and the chain say.
@@ -179,35 +248,6 @@ pub(crate) fn check(entry: &Entry, header: &Header, page_size: Option<PageSize>)
             Err(damaged(entry, what))
         }
     }
-}
-
-/// The beginning of an object, as far as everyone may read it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Head {
-    /// Of a sealed object without its rolling checksum.
-    pub(crate) header: Header,
-    pub(crate) sealed: bool,
-}
-
-/// The header of an object: one ranged GET. Of a sealed one it is the clear part, whose rolling checksum is 0.
-pub async fn read_header(store: &Store, entry: &Entry) -> Result<Header> {
-    Ok(read_head(store, entry).await?.header)
-}
-
-/// As [`read_header`], and whether it is sealed.
-pub(crate) async fn read_head(store: &Store, entry: &Entry) -> Result<Head> {
-    let short = |size: u64| damaged(entry, format!("{size} bytes are too few for a header"));
-    // Not asked for what is not there: a store answers a range of an empty object with an error of its own.
-    if entry.size < HEADER_SIZE as u64 {
-        return Err(short(entry.size));
-    }
-    let range = 0..entry.size.min(seal::CLEAR_BYTES as u64);
-    let bytes = store.get_bytes(&entry.key, Some(range)).await.map_err(|e| missing(e, entry))?;
-    if seal::is_sealed(&bytes) {
-        return Ok(Head { header: header_of(&bytes, &entry.key)?, sealed: true });
-    }
-    let bytes = bytes.first_chunk::<HEADER_SIZE>().ok_or_else(|| short(bytes.len() as u64))?;
-    Ok(Head { header: Header::from_bytes(bytes).map_err(Error::ltx(&entry.key))?.header, sealed: false })
 }
 
 /// Damage of one object.
@@ -237,3 +277,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.expect("the work does not panic")
 }
+
+#[cfg(test)]
+#[path = "object/tests.rs"]
+mod tests;

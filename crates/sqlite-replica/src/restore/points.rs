@@ -2,7 +2,7 @@
 
 use crate::catalogue::{Catalogue, Entry};
 use crate::error::{Error, Result};
-use crate::restore::object::read_header;
+use crate::restore::head::read_header;
 use clock::{UnixMs, format_unix_ms};
 use ltx::Txid;
 use store::Store;

@@ -6,7 +6,8 @@
 
 use crate::error::{Error, Result};
 use crate::identity::Lineage;
-use crate::restore::object::{Fetch, Pages, damaged, read_header};
+use crate::restore::head::read_header;
+use crate::restore::object::{Fetch, Pages, damaged};
 use crate::restore::plan::RestorePlan;
 use crate::restore::run::Run;
 use crate::table::PageTable;
@@ -64,7 +65,7 @@ pub(crate) async fn first_wrong(fetch: &Fetch, plan: &RestorePlan, dir: &Path) -
             return Ok(Some(damaged(entry, what)));
         }
         let opened = fetch.open(entry.clone()).await?;
-        if let Err(error) = fetch.pages(opened, page_size, &replay).await {
+        if let Err(error) = fetch.pages(vec![opened], page_size, &replay).await {
             return if error.object().is_some() { Ok(Some(error)) } else { Err(error) };
         }
         page_size = Some(header.page_size);

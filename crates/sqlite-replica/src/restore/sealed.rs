@@ -6,8 +6,9 @@
 use crate::catalogue::Entry;
 use crate::error::{Error, Result};
 use crate::restore::budget::Taken;
+use crate::restore::head::{Head, read_head};
 use crate::restore::large::PART;
-use crate::restore::object::{Fetch, Head, Pages, blocking, check, damaged, read_head};
+use crate::restore::object::{Fetch, Pages, blocking, check, damaged};
 use crate::restore::plan::RestorePlan;
 use crate::restore::run::Run;
 use crate::sealed::{self, agrees, locked, opened_header};
@@ -29,11 +30,11 @@ pub(super) fn decode(
     identities: Option<&Identities>,
     page_size: Option<PageSize>,
     pages: &impl Pages,
+    run: &mut Run,
 ) -> Result<()> {
     let check = |header: &Header| check(entry, header, page_size);
-    let mut run = Run::default();
-    sealed::decode(input, &entry.key, identities, check, |pgno, page| pages.offer(&mut run, pgno, page))?;
-    pages.settle(&mut run).map_err(ltx::Error::from).map_err(Error::ltx(&entry.key))
+    sealed::decode(input, &entry.key, identities, check, |pgno, page| pages.offer(run, pgno, page))?;
+    pages.settle(run).map_err(ltx::Error::from).map_err(Error::ltx(&entry.key))
 }
 
 /// Fetches and decodes a large object.
@@ -50,7 +51,8 @@ pub(super) async fn stream<P: Pages>(
     let reading = {
         let (entry, pages, identities) = (entry.clone(), pages.clone(), fetch.identities.clone());
         let input = Parts { receive, part: Bytes::new(), taken: None };
-        blocking(move || decode(input, &entry, identities.as_deref(), page_size, &*pages))
+        let mut run = fetch.budget.run();
+        blocking(move || decode(input, &entry, identities.as_deref(), page_size, &*pages, &mut run))
     };
     let fetching = async {
         let ranges = (0..entry.size).step_by(PART as usize).map(|at| at..(at + PART).min(entry.size));

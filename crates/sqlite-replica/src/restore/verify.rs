@@ -179,5 +179,5 @@ async fn restored(
 /// Reads one object for itself.
 async fn alone(fetch: &Fetch, entry: &Entry, scratch: &Path) -> Result<()> {
     let opened = fetch.open(entry.clone()).await?;
-    fetch.pages(opened, None, &Arc::new(Discard(scratch.to_owned()))).await
+    fetch.pages(vec![opened], None, &Arc::new(Discard(scratch.to_owned()))).await
 }
