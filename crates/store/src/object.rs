@@ -5,7 +5,7 @@
 
 use crate::{Error, Kind, Result};
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -106,13 +106,11 @@ impl GetResult {
         if first.len() as u64 == expected {
             return Ok(first);
         }
-        let mut all = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).min(64 << 20));
+        let mut all = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(64 << 20));
         all.extend_from_slice(&first);
         drop(first); // a piece that is held keeps the connection from using its buffer again
-        while let Some(chunk) = self.stream.next().await {
-            all.extend_from_slice(&chunk?);
-        }
-        Ok(all.freeze())
+        self.append_to(&mut all).await?;
+        Ok(all.into())
     }
 
     /// Reads the body behind what `buffer` holds.
